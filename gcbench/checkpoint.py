@@ -1,0 +1,115 @@
+"""Reading network weights: any wrapping, no pickle, sha256 first, and errors that name the key."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gcbench.errors import GcbenchError
+from gcbench.resources import resource
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+# Keys under which published training scripts wrap a state dict, tried in this order.
+_WRAPPINGS = ("ema", "model", "module", "state_dict", "model_state_dict")
+# Entries of official files that are no parameters and that likelihoods never read.
+_IGNORED_SUFFIXES = ("freqs_cis", "kv_cache.k_cache", "kv_cache.v_cache", "causal_mask")
+
+
+def sha256_of(file: Path) -> str:
+    """sha256 of a file's bytes, hexadecimal."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def shipped_weights(name: str) -> tuple[Path, str]:
+    """Path and expected sha256 of a checkpoint that ships in `baselines/weights/`."""
+    file = resource(f"baselines/weights/{name}.safetensors")
+    card = json.loads(file.with_suffix(".json").read_text())
+    return file, card["sha256"]
+
+
+def read_state_dict(file: Path, expected_sha256: str | None = None) -> dict[str, torch.Tensor]:
+    """The tensors of a checkpoint by name, unwrapped, on the CPU.
+
+    Raises:
+        GcbenchError: no such file, another sha256 than expected, not a checkpoint, or truncated.
+    """
+    if not file.is_file():
+        raise GcbenchError(f"no checkpoint at {file}", hint="check the path given by --checkpoint")
+    if expected_sha256 is not None and (found := sha256_of(file)) != expected_sha256:
+        raise GcbenchError(
+            f"{file} has sha256 {found}, its card names {expected_sha256}",
+            hint="the file is damaged or not the one that was published: fetch it again",
+        )
+    try:
+        content = _read(file)
+    except Exception as error:  # readers raise many types for a damaged file; all mean the same
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise GcbenchError(
+            f"{file} is not a readable checkpoint ({reason[:200]})",
+            hint="expected safetensors or a torch file of tensors; is the download complete?",
+        ) from error
+    return _unwrapped(content, file)
+
+
+def _read(file: Path) -> Any:
+    if file.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(file)
+    import torch
+
+    return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def _unwrapped(content: Any, file: Path) -> dict[str, torch.Tensor]:
+    import torch
+
+    for key in _WRAPPINGS:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping):
+        raise GcbenchError(f"{file} holds {type(content).__name__}, expected named tensors")
+    tensors = {
+        name.removeprefix("module."): value
+        for name, value in content.items()
+        if isinstance(value, torch.Tensor) and not name.endswith(_IGNORED_SUFFIXES)
+    }
+    if not tensors:
+        raise GcbenchError(f"{file} holds no tensors (keys: {', '.join(list(content)[:5])})")
+    return tensors
+
+
+def load_into(network: nn.Module, tensors: Mapping[str, torch.Tensor], file: Path) -> None:
+    """Copies a checkpoint into a network, strictly: same names, same shapes.
+
+    Raises:
+        GcbenchError: names the first missing, unexpected or misshapen key and counts the rest.
+    """
+    expected = network.state_dict()
+    missing = [k for k in expected if k not in tensors]
+    extra = [k for k in tensors if k not in expected]
+    misshapen = [k for k in expected if k in tensors and tensors[k].shape != expected[k].shape]
+    problems = []
+    if missing:
+        problems.append(f"{len(missing)} missing keys, first {missing[0]!r}")
+    if extra:
+        problems.append(f"{len(extra)} unexpected keys, first {extra[0]!r}")
+    if misshapen:
+        key = misshapen[0]
+        problems.append(
+            f"{len(misshapen)} keys of another shape, first {key!r}: "
+            f"got {list(tensors[key].shape)}, expected {list(expected[key].shape)}"
+        )
+    if problems:
+        raise GcbenchError(
+            f"{file} does not fit {type(network).__name__}: {'; '.join(problems)}",
+            hint="is it the checkpoint of another variant or method?",
+        )
+    network.load_state_dict(dict(tensors), strict=True)

@@ -1,0 +1,1 @@
+"""The only evaluation loop: shards of samples in, stored scores out."""

@@ -1,0 +1,109 @@
+"""Scores one shard: encode once, draw the trials, evaluate the grid in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gcbench.bench import Sample
+from gcbench.errors import GcbenchError
+from gcbench.method import DiscriminativeMethod, GenerativeMethod, Method, SampleKey, Work
+
+if TYPE_CHECKING:
+    import torch
+
+Values = np.ndarray[Any, np.dtype[np.float32]]
+
+
+def full_grid(pairs_shape: tuple[int, int], classes: torch.Tensor, size: int) -> Iterator[Work]:
+    """All (image, trial) pairs x all classes, in batches of about `size` evaluations.
+
+    Batches hold whole pairs; a pair with more than `size` classes is cut. `pairs_shape` is
+    (images, trials); evaluations come image-major, then trial, then class.
+    """
+    import torch
+
+    images, trials = pairs_shape
+    width = len(classes)
+    pairs = max(1, size // width)
+    for start in range(0, images * trials, pairs):
+        index = torch.arange(start, min(start + pairs, images * trials))  # [P]
+        for part in classes.split(max(size, 1)):
+            yield Work(
+                image=index // trials,
+                trial=index % trials,
+                classes=part.repeat(len(index)),
+                offsets=torch.arange(len(index) + 1) * len(part),
+            )
+
+
+def score_images(
+    method: Method,
+    images: Sequence[torch.Tensor],
+    keys: Sequence[SampleKey],
+    classes: Sequence[int],
+    *,
+    trials: int,
+    seed: int,
+    batch_size: int,
+) -> Values:
+    """Raw scores [n, K, C] of preprocessed images; at most `batch_size` evaluations at a time.
+
+    Raises:
+        GcbenchError: the method returned something that is not a finite score.
+    """
+    import torch
+
+    device = method.runtime.device
+    candidates = torch.tensor(classes)  # [C]
+    if isinstance(method, DiscriminativeMethod):
+        parts = [
+            method.scores(torch.stack(list(images[i : i + batch_size])).to(device), candidates)
+            for i in range(0, len(images), batch_size)
+        ]
+        values = torch.cat(parts).float().cpu().numpy()
+    elif isinstance(method, GenerativeMethod):
+        # One by one: a latent, and with it every score, must not depend on its neighbours.
+        latent = torch.cat([method.encode(image[None].to(device)) for image in images])
+        drawn = method.trials(trials, keys, seed)
+        scored = [
+            method.score(latent, drawn, work).float().cpu()
+            for work in full_grid((len(images), trials), candidates, batch_size)
+        ]
+        values = _assembled(scored, (len(images), trials, len(classes)), batch_size)
+    else:
+        raise TypeError(f"{type(method).__name__} implements neither protocol")
+    if not np.isfinite(values).all():
+        image = int(np.argwhere(~np.isfinite(values))[0][0])
+        raise GcbenchError(
+            f"{method.name} gave a score that is not finite for sample {keys[image].id!r}",
+            hint="the checkpoint may be damaged; try --precision fp32",
+        )
+    return values
+
+
+def _assembled(parts: list[torch.Tensor], shape: tuple[int, int, int], size: int) -> Values:
+    import torch
+
+    images, trials, width = shape
+    if width <= size:
+        return torch.cat(parts).reshape(shape).numpy()
+    per_pair = -(-width // size)
+    rows = [torch.cat(parts[i : i + per_pair]) for i in range(0, len(parts), per_pair)]
+    return torch.stack(rows).reshape(images, trials, width).numpy()
+
+
+def load_images(
+    method: Method, samples: Sequence[Sample]
+) -> tuple[dict[int, torch.Tensor], dict[str, str]]:
+    """Preprocessed images by position in `samples`, and the reason for each unreadable one."""
+    images: dict[int, torch.Tensor] = {}
+    failures: dict[str, str] = {}
+    for position, sample in enumerate(samples):
+        try:
+            images[position] = method.preprocess(sample.load())
+        except (OSError, ValueError) as error:
+            failures[sample.id] = str(error) or type(error).__name__
+    return images, failures

@@ -1,0 +1,226 @@
+"""Who scores an image: variants, checkpoints, the flat batch of work, and the two protocols."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from gcbench.checkpoint import load_into, read_state_dict, sha256_of, shipped_weights
+from gcbench.errors import GcbenchError, unknown_name
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+    from torch import nn
+
+PRECISIONS = ("fp32", "bf16")
+PROTOCOLS = ("independent", "published")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a network's weights come from. `shipped` names a file of `baselines/weights/`.
+
+    A shipped checkpoint has a card beside it (`NAME.json`) that holds its sha256 and how it was
+    trained; the file is refused when the two disagree.
+    """
+
+    shipped: str
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One size or training of a method.
+
+    `config` holds the constructor arguments of each network, `checkpoints` its weights, both by
+    role ("model", "tokenizer"). A variant fits a benchmark when their label spaces agree.
+    """
+
+    name: str
+    label_space: str
+    config: Mapping[str, Mapping[str, Any]]
+    checkpoints: Mapping[str, Checkpoint]
+    image_size: int
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """How the networks are run. None of it but `precision` may move a score beyond rounding.
+
+    `protocol` "published" draws trials as the paper's script does, from one sequential stream, so
+    that they depend on the images before; the default derives each from its own name.
+    `checkpoint_files` replaces the card's checkpoint of a role by a file of the user's own.
+    """
+
+    device: str = "cpu"
+    precision: str = "fp32"
+    protocol: str = "independent"
+    checkpoint_files: Mapping[str, Path] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise unknown_name("precision", self.precision, PRECISIONS)
+        if self.protocol not in PROTOCOLS:
+            raise unknown_name("protocol", self.protocol, PROTOCOLS)
+
+
+@dataclass(frozen=True)
+class SampleKey:
+    """What names a sample's random streams: its id, and its position among the run's samples."""
+
+    id: str
+    position: int
+
+
+@dataclass(frozen=True)
+class Trials:
+    """What is drawn for each (image, trial), shared by all classes of the image.
+
+    `draws` holds tensors [B, K, ...]: token orders for any-order models, timesteps and noise for
+    diffusion. The draw of trial k depends on (seed, sample id, k) alone, so the first k of K
+    trials are the trials of a run with K = k.
+    """
+
+    count: int
+    draws: Mapping[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Work:
+    """A flat batch of evaluations: P (image, trial) pairs, each with its own list of classes.
+
+    Attributes:
+        image: [P] row of the encoded batch.
+        trial: [P] trial index.
+        classes: [E] label-space indices, the pairs' lists one after the other.
+        offsets: [P + 1] where each pair's list starts, as in a CSR matrix.
+    """
+
+    image: torch.Tensor
+    trial: torch.Tensor
+    classes: torch.Tensor
+    offsets: torch.Tensor
+
+    def pair_of_evaluation(self) -> torch.Tensor:
+        """[E] the pair that each evaluation belongs to."""
+        import torch
+
+        counts = self.offsets.diff()  # [P]
+        return torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
+
+
+class Method(ABC):
+    """A classifier: one file in `baselines/`, named as on the command line.
+
+    A subclass that gives all classes at once implements `scores`; a class-conditional generative
+    model derives from `GenerativeMethod` instead. `scoring_version` is part of the run key: raise
+    it whenever a change moves scores beyond rounding.
+    """
+
+    name: ClassVar[str]
+    family: ClassVar[str]
+    summary: ClassVar[str]
+    variants: ClassVar[tuple[Variant, ...]]
+    scoring_version: ClassVar[int] = 1
+    default_trials: ClassVar[int] = 1
+    max_trials: ClassVar[int | None] = 1
+    default_rule: ClassVar[str] = "mean"
+
+    def __init__(self, variant: Variant, runtime: Runtime):
+        self.variant = variant
+        self.runtime = runtime
+
+    @classmethod
+    def variant_named(cls, name: str | None) -> Variant:
+        """The variant of that name, or the first one. Raises GcbenchError for an unknown name."""
+        if name is None:
+            return cls.variants[0]
+        for variant in cls.variants:
+            if variant.name == name:
+                return variant
+        raise unknown_name(f"variant of {cls.name}", name, (v.name for v in cls.variants))
+
+    @classmethod
+    def check_trials(cls, trials: int | None) -> int:
+        """The number of trials to run. Raises GcbenchError when the method cannot have as many."""
+        if trials is None:
+            return cls.default_trials
+        if trials < 1:
+            raise GcbenchError(
+                f"{cls.name}: got {trials} trials, expected at least 1",
+                hint=f"leave --trials out for the default of {cls.default_trials}",
+            )
+        if cls.max_trials is not None and trials > cls.max_trials:
+            raise GcbenchError(
+                f"{cls.name}: got {trials} trials, but it has only {cls.max_trials}",
+                hint=f"leave --trials out or pass {cls.max_trials}",
+            )
+        return trials
+
+    @property
+    @abstractmethod
+    def preprocessing(self) -> str:
+        """What `preprocess` does, in a few words: part of the run key."""
+
+    def weights(self) -> dict[str, str]:
+        """sha256 of the checkpoint of each role, without reading the card's files."""
+        known = {}
+        for role in self.variant.checkpoints:
+            file, expected = self.checkpoint(role)
+            known[role] = expected or sha256_of(file)
+        return known
+
+    def checkpoint(self, role: str) -> tuple[Path, str | None]:
+        """File and expected sha256 (None for a file of the user's own) of a network's weights."""
+        if role in self.runtime.checkpoint_files:
+            file = self.runtime.checkpoint_files[role]
+            if not file.is_file():
+                raise GcbenchError(f"no checkpoint at {file}", hint="check --checkpoint")
+            return file, None
+        return shipped_weights(self.variant.checkpoints[role].shipped)
+
+    def load_network(self, role: str, network: nn.Module) -> nn.Module:
+        """The network with its role's weights, in eval mode on the device, without gradients."""
+        file, expected = self.checkpoint(role)
+        load_into(network, read_state_dict(file, expected), file)
+        return network.eval().requires_grad_(False).to(self.runtime.device)
+
+    @abstractmethod
+    def load(self) -> None:
+        """Loads the networks onto the device.
+
+        Raises:
+            GcbenchError: a file is missing, damaged, or does not fit the network.
+        """
+
+    @abstractmethod
+    def preprocess(self, image: Image) -> torch.Tensor:
+        """The network's input for a raw RGB image, [3, H, W] fp32."""
+
+
+class DiscriminativeMethod(Method):
+    """One forward pass gives the log-probabilities of all classes."""
+
+    @abstractmethod
+    def scores(self, batch: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+        """Log-probabilities [B, 1, C] fp32 of the candidate `classes` [C] for images [B, 3, H, W]."""
+
+
+class GenerativeMethod(Method):
+    """One evaluation scores one image under one class in one trial."""
+
+    @abstractmethod
+    def encode(self, batch: torch.Tensor) -> torch.Tensor:
+        """The latent that is scored, once per image: VQ tokens [B, N] or VAE latents [B, C, h, w]."""
+
+    @abstractmethod
+    def trials(self, count: int, samples: Sequence[SampleKey], seed: int) -> Trials:
+        """The draws of `count` trials for each sample, from one stream per (seed, id, trial)."""
+
+    @abstractmethod
+    def score(self, latent: torch.Tensor, trials: Trials, work: Work) -> torch.Tensor:
+        """One score per evaluation of `work`, [E] fp32."""

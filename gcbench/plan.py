@@ -1,0 +1,161 @@
+"""What is to be run: methods x benchmarks -> specifications with their key, cached or missing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from math import ceil
+from typing import Any
+
+from gcbench.bench import Benchmark
+from gcbench.errors import GcbenchError
+from gcbench.method import Method
+from gcbench.store import Run, Store
+
+# A shard is what a crash can lose and what two processes share out. Its size is fixed: shards, and
+# with them the bits of the result, are then the same whoever computes them.
+SHARD_SIZE = 32
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """Everything that can move a score. Two runs with equal specs are the same run.
+
+    Batch size, device, shards, versions and commit are recorded with the result but left out
+    here: they do not move scores beyond rounding.
+    """
+
+    method: str
+    variant: str
+    weights: dict[str, str]
+    scoring_version: int
+    benchmark: str
+    benchmark_digest: str
+    subset: str
+    samples_digest: str
+    label_space: str
+    classes: tuple[int, ...]
+    preprocessing: str
+    precision: str
+    protocol: str
+    trials: int
+    seed: int
+    strategy: str = "exhaustive"
+
+    @property
+    def key(self) -> str:
+        """sha256 over the canonical JSON of all fields."""
+        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def run_name(self) -> str:
+        """Folder name: readable parts, made unique by the key."""
+        parts = (self.method, self.variant, self.benchmark, self.subset, self.key[:12])
+        return ".".join(part.replace(":", "_").replace("/", "_") for part in parts)
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run that is ready to start, with what the store already holds of it."""
+
+    spec: RunSpec
+    suite: str
+    method: Method
+    benchmark: Benchmark
+    run: Run
+
+    @property
+    def shard_count(self) -> int:
+        return ceil(len(self.benchmark) / SHARD_SIZE)
+
+    @property
+    def missing_shards(self) -> list[int]:
+        return [i for i in range(self.shard_count) if not self.run.has_shard(i)]
+
+    @property
+    def status(self) -> str:
+        """`cached`, `partial` or `missing`."""
+        missing = len(self.missing_shards)
+        if missing == 0 and self.run.summary is not None:
+            return "cached"
+        return "missing" if missing == self.shard_count else "partial"
+
+    @property
+    def evaluations_per_image(self) -> int:
+        """Model evaluations for one image; a discriminative pass gives all classes at once."""
+        from gcbench.method import GenerativeMethod
+
+        per_trial = len(self.spec.classes) if isinstance(self.method, GenerativeMethod) else 1
+        return self.spec.trials * per_trial
+
+    def shard_samples(self, index: int) -> range:
+        """Positions of a shard's samples in the benchmark."""
+        start = index * SHARD_SIZE
+        return range(start, min(start + SHARD_SIZE, len(self.benchmark)))
+
+    def record(self) -> dict[str, Any]:
+        """What `run.json` holds: the spec and the samples it names."""
+        return {
+            **asdict(self.spec),
+            "suite": self.suite,
+            "shard_size": SHARD_SIZE,
+            "sample_ids": [s.id for s in self.benchmark.samples],
+            "labels": [s.label for s in self.benchmark.samples],
+        }
+
+
+def plan(
+    methods: Sequence[Method],
+    benchmarks: Sequence[Benchmark],
+    store: Store,
+    *,
+    trials: int | None,
+    seed: int,
+) -> list[PlannedRun]:
+    """Every method on every benchmark, checked before anything is computed.
+
+    Raises:
+        GcbenchError: a method and a benchmark speak of different label spaces, a benchmark subset
+            is empty, or a method cannot have so many trials.
+    """
+    planned = []
+    for method in methods:
+        count = method.check_trials(trials)
+        weights = method.weights()
+        for benchmark in benchmarks:
+            _check_fit(method, benchmark)
+            spec = RunSpec(
+                method=method.name,
+                variant=method.variant.name,
+                weights=weights,
+                scoring_version=method.scoring_version,
+                benchmark=benchmark.name,
+                benchmark_digest=benchmark.digest,
+                subset=benchmark.subset,
+                samples_digest=benchmark.samples_digest,
+                label_space=benchmark.label_space.name,
+                classes=benchmark.classes,
+                preprocessing=method.preprocessing,
+                precision=method.runtime.precision,
+                protocol=method.runtime.protocol,
+                trials=count,
+                seed=seed,
+            )
+            run = store.run(spec.run_name)
+            planned.append(PlannedRun(spec, benchmark.suite, method, benchmark, run))
+    return planned
+
+
+def _check_fit(method: Method, benchmark: Benchmark) -> None:
+    if method.variant.label_space != benchmark.label_space.name:
+        raise GcbenchError(
+            f"{method.name} ({method.variant.name}) knows the classes of "
+            f"{method.variant.label_space!r}, {benchmark.name} asks for "
+            f"{benchmark.label_space.name!r}",
+            hint="choose a variant or a benchmark of the same label space (gcbench list)",
+        )
+    if not benchmark.samples:
+        raise GcbenchError(f"{benchmark.name} ({benchmark.subset}) holds no samples")
