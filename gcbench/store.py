@@ -101,7 +101,7 @@ class Run:
         """What was run: the fields of the run key plus `sample_ids` and `labels` in order."""
         return _read_json(self.path / "run.json")
 
-    @cached_property
+    @property
     def summary(self) -> dict[str, Any] | None:
         """Accuracy, cost and provenance; None while the run is unfinished."""
         file = self.path / "summary.json"
@@ -193,7 +193,6 @@ class Run:
         with atomic_path(self.path / "predictions.parquet") as temporary:
             prediction_table(self.scores()).to_parquet(temporary, compression="zstd", index=False)
         write_json(self.path / "summary.json", summary)
-        self.__dict__.pop("summary", None)
 
     def predictions(self) -> pd.DataFrame:
         """One row per sample: `sample_id`, `label`, and a column `<rule>@<trials>` per prediction."""

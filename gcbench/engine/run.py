@@ -99,6 +99,8 @@ def execute(
 
 def score_shard(planned: PlannedRun, index: int, size: BatchSize) -> Shard:
     """Scores the samples of one shard; unreadable ones are recorded as failures."""
+    import torch
+
     start = time.perf_counter()
     positions = planned.shard_samples(index)
     samples = [planned.benchmark.samples[p] for p in positions]
@@ -107,15 +109,16 @@ def score_shard(planned: PlannedRun, index: int, size: BatchSize) -> Shard:
     values = np.zeros((0, spec.trials, len(spec.classes)), np.float32)
     while images:
         try:
-            values = score_images(
-                planned.method,
-                list(images.values()),
-                [SampleKey(samples[i].id, positions[i]) for i in images],
-                spec.classes,
-                trials=spec.trials,
-                seed=spec.seed,
-                batch_size=size.value,
-            )
+            with torch.inference_mode():
+                values = score_images(
+                    planned.method,
+                    list(images.values()),
+                    [SampleKey(samples[i].id, positions[i]) for i in images],
+                    spec.classes,
+                    trials=spec.trials,
+                    seed=spec.seed,
+                    batch_size=size.value,
+                )
             break
         except (MemoryError, RuntimeError) as error:
             if not _out_of_memory(error):

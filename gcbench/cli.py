@@ -1,0 +1,225 @@
+"""The command line: verbs only. Each verb gathers its arguments and calls the module it names."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gcbench import __version__
+from gcbench.errors import GcbenchError
+
+DEFAULT_RESULTS = Path("results/local")
+
+
+class Cli(click.Group):
+    """Shows a GcbenchError as one line and a hint; an interrupt says how to go on."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except GcbenchError as error:
+            click.secho(f"error: {error.message}", fg="red", err=True)
+            if error.hint:
+                click.echo(f"hint: {error.hint}", err=True)
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("\ninterrupted; run the same command again to go on from here", err=True)
+            ctx.exit(130)
+
+
+@click.group(cls=Cli, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="gcbench")
+@click.option(
+    "--plugins",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Folder with further methods and benchmarks (one per file).",
+)
+@click.pass_context
+def main(ctx: click.Context, plugins: tuple[Path, ...]) -> None:
+    """How good is a generative image classifier, on which shift, and at what cost?"""
+    ctx.obj = plugins
+
+
+def _registry() -> Any:
+    from gcbench.registry import Registry
+
+    return Registry(click.get_current_context().obj or ())
+
+
+@main.command("list")
+def list_() -> None:
+    """Methods, their variants, and benchmarks."""
+    registry = _registry()
+    width = max(len(n) for n in [*registry.methods, *registry.benchmark_names])
+    click.echo("methods")
+    for name, method in sorted(registry.methods.items()):
+        variants = ", ".join(v.name for v in method.variants)
+        click.echo(f"  {name:<{width}}  {method.summary} [{variants}]")
+    click.echo("benchmarks")
+    for family in registry.families:
+        for name, note in family.names.items():
+            click.echo(f"  {name:<{width}}  {note}")
+
+
+def _split(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> list[str]:
+    return [part for item in value for part in item.split(",") if part]
+
+
+def _positive_or_auto(ctx: click.Context, param: click.Parameter, value: str) -> int | None:
+    if value == "auto":
+        return None
+    if not value.isdigit() or int(value) < 1:
+        raise GcbenchError(
+            f"--batch-size {value}: expected a positive number or 'auto'",
+            hint="auto starts at 256 evaluations and halves when memory runs out",
+        )
+    return int(value)
+
+
+def _checkpoints(
+    ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
+) -> dict[str, Path]:
+    files = {}
+    for item in value:
+        role, separator, path = item.partition("=")
+        files[role if separator else "model"] = Path(path if separator else item)
+    return files
+
+
+def _results_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
+        "--results",
+        type=click.Path(path_type=Path),
+        default=DEFAULT_RESULTS,
+        show_default=True,
+        help="Results folder.",
+    )(function)
+
+
+@main.command()
+@click.option("--method", "methods", multiple=True, required=True, callback=_split)
+@click.option(
+    "--bench", "benches", multiple=True, required=True, callback=_split, help="or suite:NAME"
+)
+@click.option("--variant", help="Size or training of the method; the first one by default.")
+@click.option("--trials", type=int, help="K: token orders (or other trials) per image.")
+@click.option("--rule", help="How trials combine in the progress and summary lines.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--limit-per-class", type=int, help="Only the first N samples of each class.")
+@click.option("--subset", default=None, help="full, first-N or random-N per class.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 ...")
+@click.option("--precision", default="fp32", show_default=True, help="fp32 or bf16.")
+@click.option("--protocol", default="independent", show_default=True, help="or published.")
+@click.option("--batch-size", default="auto", show_default=True, callback=_positive_or_auto)
+@click.option(
+    "--checkpoint", "checkpoints", multiple=True, callback=_checkpoints, help="[ROLE=]FILE"
+)
+@click.option("--data-root", type=click.Path(path_type=Path), envvar="GCBENCH_DATA")
+@_results_option
+@click.option("--rerun", type=click.Choice(["missing", "failed", "all"]), default="missing")
+@click.option("--dry-run", is_flag=True, help="Show what would be computed and stop.")
+def run(**options: Any) -> None:
+    """Score benchmarks with methods; finished work is kept and never done twice."""
+    from gcbench.session import run_session
+
+    sys.exit(run_session(_registry(), **options))
+
+
+@main.command()
+@click.option("--table", type=int, required=True, help="Number of the paper's table.")
+@click.option("--suite", default="mini", show_default=True, help="mini, imagenet or wilds.")
+@click.option(
+    "--source",
+    type=click.Choice(["measured", "paper", "both"]),
+    default="measured",
+    show_default=True,
+)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["terminal", "md", "csv", "latex", "html"]),
+    default="terminal",
+    show_default=True,
+)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write to a file.")
+@click.option(
+    "--results",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Results folder; the committed measurements by default.",
+)
+def report(
+    table: int,
+    suite: str,
+    source: str,
+    format_: str,
+    out: Path | None,
+    results: tuple[Path, ...],
+) -> None:
+    """One of the paper's tables, from stored runs, from the paper, or both side by side."""
+    from gcbench.report.render import render
+    from gcbench.report.tables import build_table
+    from gcbench.resources import resource
+    from gcbench.store import Store, atomic_path
+
+    for folder in results:
+        if not folder.is_dir():
+            raise GcbenchError(f"no results folder at {folder}", hint="run something first")
+    stores = [Store(folder) for folder in results or (resource(f"results/{suite}"),)]
+    runs = [run for store in stores for run in store.runs()]
+    text = render(build_table(table, suite=suite, source=source, runs=runs), format_)
+    if out is None:
+        click.echo(text)
+        return
+    with atomic_path(out) as temporary:
+        temporary.write_text(text if text.endswith("\n") else text + "\n")
+    click.echo(f"wrote {out}")
+
+
+@main.command()
+@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--unknown",
+    type=click.Choice(["fail", "list"]),
+    default="fail",
+    show_default=True,
+    help="What to do with fixtures of a kind that has no check yet.",
+)
+def parity(folders: tuple[Path, ...], unknown: str) -> None:
+    """Compare the networks and rules with official numbers (exit 1 when one differs)."""
+    from gcbench.parity import run_parity
+
+    sys.exit(run_parity(folders, unknown=unknown, echo=click.echo))
+
+
+@main.command()
+@click.argument("name")
+@click.option("--data-root", type=click.Path(path_type=Path), envvar="GCBENCH_DATA")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the trained weights.")
+@click.option("--work", type=click.Path(path_type=Path), help="Folder of resumable checkpoints.")
+def train(name: str, data_root: Path | None, out: Path | None, work: Path | None) -> None:
+    """Train a recipe; run the same command again to resume."""
+    from gcbench.training import train as train_recipe
+
+    train_recipe(name, data_root=data_root, out=out, work=work)
+
+
+@main.command()
+@click.argument("name")
+@click.option("--from", "source", type=click.Path(path_type=Path), help="Folder that has it.")
+@click.option("--data-root", type=click.Path(path_type=Path), envvar="GCBENCH_DATA")
+@click.option("--download", is_flag=True, help="Allow a download when nothing local is found.")
+def fetch(name: str, source: Path | None, data_root: Path | None, download: bool) -> None:
+    """Bring a data set to the data root: from a folder, a system package, or the network."""
+    from gcbench.fetch import fetch as fetch_data
+
+    click.echo(fetch_data(name, source=source, data_root=data_root, download=download))
+
+
+if __name__ == "__main__":
+    main()

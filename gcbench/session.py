@@ -1,0 +1,235 @@
+"""One `gcbench run`: names to plugins, a plan, the runs with progress, and a summary line each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gcbench.engine.run import execute
+from gcbench.errors import PARTIAL_RESULT, GcbenchError
+from gcbench.method import Method, Runtime
+from gcbench.plan import PlannedRun, plan
+from gcbench.registry import Registry
+from gcbench.scores import rule_named
+from gcbench.stats import wilson_interval
+from gcbench.store import Shard, Store
+
+
+def run_session(
+    registry: Registry,
+    *,
+    methods: Sequence[str],
+    benches: Sequence[str],
+    variant: str | None,
+    trials: int | None,
+    rule: str | None,
+    seed: int,
+    limit_per_class: int | None,
+    subset: str | None,
+    device: str,
+    precision: str,
+    protocol: str,
+    batch_size: int | None,
+    checkpoints: Mapping[str, Path],
+    data_root: Path | None,
+    results: Path,
+    rerun: str,
+    dry_run: bool,
+) -> int:
+    """Plans and executes the runs; returns the exit code (0, or 3 when a cell is partial).
+
+    Raises:
+        GcbenchError: a name is unknown, arguments contradict each other, or a run cannot start.
+    """
+    from rich.console import Console
+
+    if rule is not None:
+        rule_named(rule)
+    chosen = _subset(limit_per_class, subset)
+    runtime_options = {"precision": precision, "protocol": protocol}
+    loaded = [registry.benchmark(n, data_root).choose(chosen) for n in _expand(registry, benches)]
+    runtime = Runtime(
+        device=_device(device), checkpoint_files=dict(checkpoints), **runtime_options
+    )
+    chosen_methods = [_method(registry, name, variant, runtime) for name in methods]
+    store = Store(results, create=not dry_run)
+    planned = plan(chosen_methods, loaded, store, trials=trials, seed=seed)
+    console = Console()
+    if dry_run:
+        console.print(_bill(planned))
+        return 0
+    code = 0
+    for one in planned:
+        _run_with_progress(one, console, batch_size=batch_size, rerun=rerun, rule=rule)
+        summary = one.run.summary or {}
+        console.print(summary_line(one, rule), highlight=False, soft_wrap=True)
+        if summary["coverage"]["failures"]:
+            code = PARTIAL_RESULT
+    return code
+
+
+def _subset(limit_per_class: int | None, subset: str | None) -> str:
+    if limit_per_class is None:
+        return subset or "full"
+    if subset is not None:
+        raise GcbenchError(
+            f"--limit-per-class {limit_per_class} and --subset {subset} both choose samples",
+            hint="give one of them",
+        )
+    if limit_per_class < 1:
+        raise GcbenchError(
+            f"--limit-per-class {limit_per_class}: expected at least 1",
+            hint="leave it out for all samples",
+        )
+    return f"first-{limit_per_class}"
+
+
+def _expand(registry: Registry, names: Sequence[str]) -> list[str]:
+    expanded: list[str] = []
+    for name in names:
+        if not name.startswith("suite:"):
+            expanded.append(name)
+            continue
+        suite = name.removeprefix("suite:")
+        members = [n for f in registry.families if f.suite == suite for n in f.names]
+        if not members:
+            known = sorted({f.suite for f in registry.families})
+            raise GcbenchError(f"unknown suite {suite!r}", hint=f"known: {', '.join(known)}")
+        expanded += members
+    return list(dict.fromkeys(expanded))
+
+
+def _method(registry: Registry, name: str, variant: str | None, runtime: Runtime) -> Method:
+    cls = registry.method(name)
+    chosen = cls.variant_named(variant)
+    for role in runtime.checkpoint_files:
+        if role not in chosen.checkpoints:
+            raise GcbenchError(
+                f"--checkpoint {role}=...: {name} has no network {role!r}",
+                hint=f"its networks: {', '.join(chosen.checkpoints)}",
+            )
+    return cls(chosen, runtime)
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise GcbenchError(
+            f"device {name!r} is not available ({str(error).splitlines()[0]})",
+            hint="use --device auto or cpu",
+        ) from error
+    return name
+
+
+def _bill(planned: Sequence[PlannedRun]) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title="what would be computed", box=box.SIMPLE)
+    table.add_column("method on benchmark", overflow="fold")
+    table.add_column("status", no_wrap=True)
+    for column in ("images", "evaluations", "MB"):
+        table.add_column(column, justify="right", no_wrap=True)
+    total_evaluations, total_bytes = 0, 0
+    for one in planned:
+        spec = one.spec
+        left = sum(len(one.shard_samples(i)) for i in one.missing_shards)
+        evaluations = left * one.evaluations_per_image
+        stored_bytes = left * spec.trials * len(spec.classes) * 4
+        total_evaluations += evaluations
+        total_bytes += stored_bytes
+        table.add_row(
+            f"{spec.method} {spec.variant} on {spec.benchmark} ({spec.subset}), "
+            f"{spec.trials} trials x {len(spec.classes)} classes",
+            one.status,
+            f"{left:,}",
+            f"{evaluations:,}",
+            f"{stored_bytes / 1e6:.1f}",
+        )
+    table.add_section()
+    table.add_row("total", "", "", f"{total_evaluations:,}", f"{total_bytes / 1e6:.1f}")
+    return table
+
+
+class _Live:
+    """Counts samples and hits as shards arrive."""
+
+    def __init__(self, planned: PlannedRun, rule: str):
+        self.classes = np.array(planned.spec.classes)
+        self.combine = rule_named(rule)
+        self.seen = self.correct = 0
+
+    def add(self, shard: Shard) -> int:
+        """Takes a shard in and returns the number of samples that it settles."""
+        if len(shard.labels):
+            predicted = self.classes[self.combine(shard.values).argmax(axis=-1)]
+            self.correct += int((predicted == np.array(shard.labels)).sum())
+        self.seen += len(shard.labels)
+        return len(shard.labels) + len(shard.failures)
+
+
+def _run_with_progress(
+    planned: PlannedRun, console: Any, *, batch_size: int | None, rerun: str, rule: str | None
+) -> None:
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    live = _Live(planned, rule or planned.method.default_rule)
+    title = f"{planned.spec.method} · {planned.spec.benchmark}"
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[accuracy]}"),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, speed_estimate_period=300) as bar:
+        task = bar.add_task(title, total=len(planned.benchmark), accuracy="")
+
+        def show(shard: Shard) -> None:
+            settled = live.add(shard)
+            accuracy = f"accuracy {live.correct / live.seen:.3f}" if live.seen else ""
+            bar.update(task, advance=settled, accuracy=accuracy)
+
+        execute(planned, batch_size=batch_size, rerun=rerun, on_shard=show)
+
+
+def summary_line(planned: PlannedRun, rule: str | None = None) -> str:
+    """`randar mini · mini-s: accuracy 0.512 [0.431, 0.592] · 160 images · ...` for a finished run."""
+    summary = planned.run.summary
+    if summary is None:
+        raise GcbenchError(f"{planned.run.name} is not finished")
+    spec, name = planned.spec, rule or planned.method.default_rule
+    what = f"{spec.method} {spec.variant} · {spec.benchmark} ({spec.subset})"
+    coverage = summary["coverage"]
+    found = summary["accuracy"].get(f"{name if spec.trials > 1 else 'mean'}@{spec.trials}")
+    if found is None:
+        return f"{what}: no sample could be read ({len(coverage['failures'])} failures)"
+    low, high = wilson_interval(found["correct"], found["total"])
+    parts = [
+        f"{what}: accuracy {found['correct'] / found['total']:.3f} [{low:.3f}, {high:.3f}] "
+        f"({name}, K={spec.trials})",
+        f"{coverage['scored']} images",
+        f"{summary['evaluations_per_image']} evaluations/image",
+        f"{summary['seconds_per_image']:.3f} s/image",
+    ]
+    if coverage["failures"]:
+        first = next(iter(coverage["failures"]))
+        parts.append(f"PARTIAL: {len(coverage['failures'])} unreadable, first {first}")
+    return " · ".join(parts)

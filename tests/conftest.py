@@ -1,0 +1,75 @@
+"""What all tests share: the toy plugins, command-line calls, and the shared fixture folder."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from gcbench.bench import Benchmark
+from gcbench.method import Runtime
+from gcbench.plan import PlannedRun, plan
+from gcbench.registry import Registry
+from gcbench.store import Store
+
+ROOT = Path(__file__).resolve().parents[1]
+PLUGINS = Path(__file__).parent / "plugins"
+
+
+@pytest.fixture(scope="session")
+def registry() -> Registry:
+    return Registry([PLUGINS])
+
+
+@pytest.fixture
+def gcbench() -> Callable[..., Result]:
+    """Calls the command line in this process, toy plugins included."""
+
+    def call(*arguments: object) -> Result:
+        from gcbench.cli import main
+
+        return CliRunner().invoke(main, ["--plugins", str(PLUGINS), *map(str, arguments)])
+
+    return call
+
+
+@pytest.fixture
+def gcbench_process() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Calls the command line in a process of its own, with further environment variables."""
+
+    def call(*arguments: object, **env: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "gcbench.cli", "--plugins", str(PLUGINS)]
+        return subprocess.run(
+            [*command, *map(str, arguments)],
+            env={**os.environ, "PYTHONPATH": str(ROOT), **env},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return call
+
+
+@pytest.fixture
+def plan_toy(registry: Registry, tmp_path: Path) -> Callable[..., PlannedRun]:
+    """Plans the toy method on the toy benchmark, in a store of its own unless one is given."""
+
+    def call(
+        folder: str = "store",
+        bench: str = "greys",
+        trials: int | None = None,
+        seed: int = 0,
+        subset: str = "full",
+        benchmark: Benchmark | None = None,
+        **runtime: str,
+    ) -> PlannedRun:
+        cls = registry.method("grey-level")
+        method = cls(cls.variant_named(None), Runtime(**runtime))
+        target = (benchmark or registry.benchmark(bench)).choose(subset)
+        store = Store(tmp_path / folder, create=True)
+        return plan([method], [target], store, trials=trials, seed=seed)[0]
+
+    return call

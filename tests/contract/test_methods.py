@@ -1,0 +1,141 @@
+"""What every method must hold, third-party ones too: parametrised over all that are found.
+
+Each is run on a few images of every benchmark of its label space.
+"""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gcbench.engine.grid import score_images
+from gcbench.method import GenerativeMethod, Method, Runtime, SampleKey
+from gcbench.registry import Registry
+from gcbench.scores import RULES
+
+REGISTRY = Registry([Path(__file__).parents[1] / "plugins"])
+CASES = [
+    pytest.param(cls, variant, id=f"{name}-{variant.name}")
+    for name, cls in sorted(REGISTRY.methods.items())
+    for variant in cls.variants
+]
+RUNNABLE = [case for case in CASES if case.values[1].name in ("mini", "tiny")]
+
+
+class Loaded:
+    """A method with its networks, a few samples and the candidate classes."""
+
+    def __init__(self, method: Method):
+        self.method = method
+        benchmark = next(
+            found
+            for name in REGISTRY.benchmark_names
+            if (found := REGISTRY.benchmark(name)).label_space.name == method.variant.label_space
+        )
+        chosen = benchmark.choose("first-1").samples[:4]
+        self.keys = [SampleKey(s.id, i) for i, s in enumerate(chosen)]
+        self.images = [method.preprocess(s.load()) for s in chosen]
+        self.classes = benchmark.classes
+        self.trials = min(3, method.max_trials or 3)
+
+    def scores(self, rows=slice(None), classes=None, trials=None, batch_size=1000, seed=0):
+        with torch.inference_mode():
+            return score_images(
+                self.method,
+                self.images[rows],
+                self.keys[rows],
+                classes or self.classes,
+                trials=trials or self.trials,
+                seed=seed,
+                batch_size=batch_size,
+            )
+
+
+@pytest.fixture(scope="module")
+def loaded(request):
+    cls, variant = request.param
+    method = cls(variant, Runtime())
+    method.load()
+    return Loaded(method)
+
+
+def on_every_method(test):
+    params = [pytest.param(case.values, id=case.id) for case in RUNNABLE]
+    return pytest.mark.parametrize("loaded", params, indirect=True)(test)
+
+
+def close(got, expected):
+    """Equal to fp32 rounding: 1e-5 relative to the size of a score."""
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("cls", "variant"), CASES)
+def test_card_is_complete(cls, variant):
+    assert re.fullmatch(r"[a-z0-9][a-z0-9.-]*", cls.name)
+    assert cls.summary
+    assert cls.family in ("autoregressive", "diffusion", "discriminative", "joint")
+    assert cls.default_rule in RULES
+    assert cls.check_trials(None) == cls.default_trials
+    assert set(variant.config) >= set(variant.checkpoints)
+
+
+@on_every_method
+def test_scores_are_finite_and_have_the_contract_shape(loaded):
+    values = loaded.scores()
+    assert values.dtype == np.float32
+    assert values.shape == (len(loaded.images), loaded.trials, len(loaded.classes))
+    assert np.isfinite(values).all()
+
+
+@on_every_method
+def test_scores_do_not_depend_on_the_batch_size(loaded):
+    for size in (1, 7):
+        close(loaded.scores(batch_size=size), loaded.scores())
+
+
+@on_every_method
+def test_scores_do_not_depend_on_the_other_images(loaded):
+    whole = loaded.scores()
+    for row in range(len(loaded.images)):
+        close(loaded.scores(slice(row, row + 1)), whole[row : row + 1])
+
+
+@on_every_method
+def test_scores_do_not_depend_on_the_other_candidate_classes(loaded):
+    if not isinstance(loaded.method, GenerativeMethod):
+        pytest.skip("a discriminative method normalises over its candidates")
+    some = loaded.classes[1::2]
+    close(loaded.scores(classes=some), loaded.scores()[:, :, 1::2])
+
+
+@on_every_method
+def test_first_trials_do_not_depend_on_how_many_follow(loaded):
+    close(loaded.scores(trials=1), loaded.scores()[:, :1])
+
+
+@on_every_method
+def test_scores_repeat_bit_for_bit(loaded):
+    np.testing.assert_array_equal(loaded.scores(), loaded.scores())
+
+
+@on_every_method
+def test_seed_changes_the_draws_exactly_when_there_are_draws(loaded):
+    moved = (loaded.scores(seed=1) != loaded.scores(seed=0)).any()
+    assert bool(moved) == (loaded.method.max_trials is None)
+
+
+@on_every_method
+def test_image_is_preprocessed_to_one_float_tensor(loaded):
+    size = loaded.method.variant.image_size
+    for image in loaded.images:
+        assert image.shape == (3, size, size)
+        assert image.dtype == torch.float32
+
+
+@on_every_method
+def test_weights_have_a_sha256_for_every_network(loaded):
+    weights = loaded.method.weights()
+    assert weights.keys() == set(loaded.method.variant.checkpoints)
+    assert all(re.fullmatch(r"[0-9a-f]{64}", value) for value in weights.values())
