@@ -1,0 +1,195 @@
+"""Which stored run stands behind a cell, and how the runs of one table differ in protocol."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gcbench.report.cells import Position, Status
+from gcbench.report.layouts import Slot
+from gcbench.stats import wilson_interval
+from gcbench.store import Run, prediction_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# What cells of one table should have in common, and among which cells. An empty scope is the whole
+# table; methods differ in weights and preprocessing by nature, so those count per method.
+_PROTOCOL: Mapping[str, tuple[str, ...]] = {
+    "precision": (),
+    "seed": (),
+    "strategy": (),
+    "protocol": ("method",),
+    "scoring_version": ("method",),
+    "preprocessing": ("method",),
+    "weights": ("method", "variant"),
+    "benchmark_digest": ("benchmark",),
+}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A cell's images, and whether each was classified correctly.
+
+    Attributes:
+        sample_ids: [N] ascending.
+        correct: [N] in the same order.
+        total: how many samples the run's subset holds; more than N when the run is partial.
+    """
+
+    run: Run
+    sample_ids: NDArray[np.str_]
+    correct: NDArray[np.bool_]
+    total: int
+
+    @property
+    def count(self) -> int:
+        return len(self.correct)
+
+    @property
+    def accuracy(self) -> float:
+        return float(self.correct.mean())
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        return wilson_interval(int(self.correct.sum()), self.count)
+
+    @property
+    def subset(self) -> str:
+        return str(self.run.spec["subset"])
+
+    @property
+    def status(self) -> Status:
+        """`full`, `subset` (a chosen part, complete) or `partial` (images are not scored)."""
+        if self.count < self.total:
+            return "partial"
+        return "full" if self.subset == "full" else "subset"
+
+    @property
+    def limitation(self) -> str | None:
+        """What keeps the cell from being a whole one, in words; None when nothing does."""
+        chosen = "" if self.subset == "full" else f" of the subset {self.subset}"
+        if self.status == "partial":
+            return f"partial: {self.count:,} of the {self.total:,} images{chosen} are scored"
+        if self.status == "subset":
+            return f"the subset {self.subset}: {self.count:,} images"
+        return None
+
+    @property
+    def command(self) -> str:
+        """The command that made the run, and that completes it."""
+        spec = self.run.spec
+        slot = Slot(spec["method"], spec["variant"], spec["benchmark"], trials=spec["trials"])
+        options = "" if self.subset == "full" else f" --subset {self.subset}"
+        options += f" --seed {spec['seed']}" if spec["seed"] else ""
+        options += "" if spec["precision"] == "fp32" else f" --precision {spec['precision']}"
+        return run_command(slot) + options
+
+    @cached_property
+    def preference(self) -> tuple[Any, ...]:
+        """Sorts the evidence for one cell, best first: whole, large, exact, then by seed."""
+        spec = self.run.spec
+        return (
+            self.status != "full",
+            -self.count,
+            spec.get("strategy", "exhaustive") != "exhaustive",
+            spec["precision"] != "fp32",
+            spec["seed"],
+            -spec["trials"],
+            self.run.name,
+        )
+
+    def comparable(self, other: Evidence) -> bool:
+        """Whether both cells are about the same images of the same benchmark."""
+        same = all(
+            self.run.spec[field] == other.run.spec[field]
+            for field in ("benchmark", "benchmark_digest")
+        )
+        return same and np.array_equal(self.sample_ids, other.sample_ids)
+
+
+class Measurements:
+    """The runs that a table may draw on; the predictions of each are read once, when needed."""
+
+    def __init__(self, runs: Iterable[Run]):
+        self._runs = list(runs)
+        self._predictions: dict[Path, pd.DataFrame] = {}
+
+    def find(self, slot: Slot) -> Evidence | None:
+        """The best evidence for a cell, or None: no run, or too few trials in it."""
+        wanted = (slot.method, slot.variant, slot.benchmark)
+        found = []
+        for run in self._runs:
+            spec = run.spec
+            if (spec["method"], spec["variant"], spec["benchmark"]) != wanted:
+                continue
+            predictions = self._read(run)
+            if len(predictions) and slot.prediction in predictions:
+                found.append(_evidence(run, predictions, slot.prediction))
+        return min(found, key=lambda evidence: evidence.preference, default=None)
+
+    def digest(self, runs: Iterable[Run]) -> str:
+        """sha256 over the names and predictions of runs: equal digests, equal tables."""
+        digest = hashlib.sha256()
+        for run in sorted({r.path: r for r in runs}.values(), key=lambda r: r.name):
+            predictions = self._read(run).drop(columns="posterior")
+            digest.update(f"{run.name}\n{predictions.to_csv(index=False)}".encode())
+        return digest.hexdigest()
+
+    def _read(self, run: Run) -> pd.DataFrame:
+        if run.path not in self._predictions:
+            self._predictions[run.path] = (
+                prediction_table(run.scores()) if run.summary is None else run.predictions()
+            )
+        return self._predictions[run.path]
+
+
+def _evidence(run: Run, predictions: pd.DataFrame, column: str) -> Evidence:
+    ids = predictions["sample_id"].to_numpy(dtype=str)
+    order = np.argsort(ids)
+    correct = (predictions[column] == predictions["label"]).to_numpy(dtype=bool)
+    return Evidence(run, ids[order], correct[order], total=len(run.spec["sample_ids"]))
+
+
+def run_command(slot: Slot) -> str:
+    """The command whose run fills a cell."""
+    command = (
+        f"gcbench run --method {slot.method} --variant {slot.variant} --bench {slot.benchmark}"
+    )
+    return command if slot.trials == 1 else f"{command} --trials {slot.trials}"
+
+
+def deviations(evidence: Mapping[Position, Evidence]) -> dict[Position, list[str]]:
+    """What sets a cell apart from the protocol that most cells of the table share, in words."""
+    found: dict[Position, list[str]] = {}
+    for field, scope in _PROTOCOL.items():
+        groups: dict[tuple[Any, ...], dict[Position, str]] = {}
+        for position, cell in evidence.items():
+            spec = cell.run.spec
+            key = tuple(spec[name] for name in scope)
+            groups.setdefault(key, {})[position] = _short(spec.get(field))
+        for members in groups.values():
+            # Ties go to the value that comes first in reading order.
+            usual = Counter(members.values()).most_common(1)[0][0]
+            for position, value in members.items():
+                if value != usual:
+                    name = field.replace("_", " ")
+                    text = f"{name} {value}, where comparable cells have {usual}"
+                    found.setdefault(position, []).append(text)
+    return found
+
+
+def _short(value: object) -> str:
+    """A value of the run's spec in few characters; digests by their first twelve."""
+    if isinstance(value, Mapping):
+        return " ".join(f"{role} {_short(digest)}" for role, digest in sorted(value.items()))
+    text = str(value)
+    return text[:12] if len(text) == 64 else text

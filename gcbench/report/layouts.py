@@ -1,0 +1,155 @@
+"""What each table shows: its title, what its rows mean, and which measurement fills a cell.
+
+Rows, columns and their order are those of the published table (results/paper/tableN.csv), so a
+measured table has the paper's layout by construction. A table is added here: its title and
+headings, and, once its methods can be run, a function from (row, column) to a `Slot`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from gcbench.errors import GcbenchError, unknown_name
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The measurement a cell asks for: a method on a benchmark, `trials` combined by `rule`."""
+
+    method: str
+    variant: str
+    benchmark: str
+    rule: str = "mean"
+    trials: int = 1
+
+    @property
+    def prediction(self) -> str:
+        """The column of a run's predictions. All rules agree on a single trial."""
+        return f"{self.rule if self.trials > 1 else 'mean'}@{self.trials}"
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A family of benchmarks that the paper's tables can be measured on.
+
+    Attributes:
+        prefix: begins the names of the benchmarks that take the place of the paper's `in-*`.
+        stand_in_variant: the suite is a stand-in for ImageNet, with this one variant of each
+            method in the place of the paper's model sizes.
+    """
+
+    prefix: str
+    stand_in_variant: str | None = None
+
+    @property
+    def stand_in(self) -> bool:
+        return self.stand_in_variant is not None
+
+    def name(self, column: str) -> str:
+        """The suite's name of a published column: `in-val` is `mini-val` in the mini suite."""
+        return self.prefix + column.removeprefix("in-") if column.startswith("in-") else column
+
+    def adapt(self, slot: Slot) -> Slot:
+        """The slot of the paper's names in the suite's names."""
+        variant = self.stand_in_variant or slot.variant
+        return replace(slot, benchmark=self.name(slot.benchmark), variant=variant)
+
+
+SUITES: Mapping[str, Suite] = {
+    "imagenet": Suite(prefix="in-"),
+    "mini": Suite(prefix="mini-", stand_in_variant="mini"),
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One table of the paper.
+
+    Attributes:
+        title: what is compared, in a few words; `{val}` is the suite's validation benchmark.
+        headings: headings of the columns that describe a row, one per leading CSV column.
+        slot: the measurement of a cell, in the paper's names; None: shown as published only.
+        compare: whether the best is sought down each column or along each row.
+        block: the field whose value a comparison never crosses (model size, say).
+        lower_is_better: the numbers are errors or distances.
+    """
+
+    title: str
+    headings: tuple[str, ...]
+    slot: Callable[[Mapping[str, str], str], Slot] | None = None
+    compare: Literal["column", "row"] = "column"
+    block: str | None = None
+    lower_is_better: bool = False
+
+
+def _token_order(row: Mapping[str, str], column: str) -> Slot:
+    method = {"raster": "randar-raster", "random": "randar"}[row["token_order"]]
+    return Slot(method, "l", column, trials=int(row["K"]))
+
+
+def _likelihood_estimate(row: Mapping[str, str], column: str) -> Slot:
+    rule = {"Lower bound": "mean", "Log-likelihood": "log-mean-exp"}[row["strategy"]]
+    return Slot("randar", "xl", "in-val", rule, int(column.removeprefix("K=")))
+
+
+LAYOUTS: Mapping[int, Layout] = {
+    1: Layout(
+        "RandAR in raster order and in K random orders, top-1 accuracy",
+        headings=("Token order", "K"),
+        slot=_token_order,
+    ),
+    2: Layout(
+        "Families of classifiers under distribution shift, top-1 accuracy",
+        headings=("Size", "Family", "Method"),
+        block="size",
+    ),
+    3: Layout(
+        "Tokenizer reconstruction under latent noise, rFID (lower is better)",
+        headings=("Tokenizer", "Vocabulary", "Flipped tokens"),
+        lower_is_better=True,
+    ),
+    4: Layout("RandAR with different tokenizers, top-1 accuracy", headings=("Tokenizer",)),
+    5: Layout(
+        "Two estimates of the likelihood from K orders, top-1 accuracy on {val}",
+        headings=("Estimate",),
+        slot=_likelihood_estimate,
+    ),
+    6: Layout(
+        "Subpopulation and domain shifts, accuracy (wg: worst group)",
+        headings=("Size", "Method"),
+        block="size",
+    ),
+    7: Layout(
+        "Timesteps T against noise samples N at equal cost, top-1 accuracy",
+        headings=("Model", "NFE", "T", "N"),
+    ),
+    8: Layout(
+        "Loss weightings of diffusion classifiers, top-1 accuracy on {val}",
+        headings=("Model",),
+        compare="row",
+    ),
+    9: Layout("ResNets beside RandAR, top-1 accuracy", headings=("Method",)),
+    10: Layout("Diffusion models with aligned features, top-1 accuracy", headings=("Method",)),
+}
+
+
+def layout_of(number: int) -> Layout:
+    """The layout of a table. Raises GcbenchError for an unknown number."""
+    if number not in LAYOUTS:
+        known = f"{min(LAYOUTS)} to {max(LAYOUTS)}"
+        raise GcbenchError(f"unknown table {number}", hint=f"known: {known}")
+    return LAYOUTS[number]
+
+
+def suite_of(name: str) -> Suite:
+    """The suite of that name. Raises GcbenchError with the nearest name."""
+    if name not in SUITES:
+        raise unknown_name("suite", name, SUITES)
+    return SUITES[name]
+
+
+def known_tables(source: str = "paper") -> tuple[int, ...]:
+    """Table numbers that can be built from `source`: all, or those with measured cells."""
+    return tuple(n for n, layout in LAYOUTS.items() if source == "paper" or layout.slot)
