@@ -35,7 +35,9 @@ def resize_short_side(image: Image, size: int) -> Image:
     while min(image.size) >= 2 * size:
         image = image.resize((image.width // 2, image.height // 2), Resampling.BOX)
     scale = size / min(image.size)
-    return image.resize((round(image.width * scale), round(image.height * scale)), Resampling.BICUBIC)
+    return image.resize(
+        (round(image.width * scale), round(image.height * scale)), Resampling.BICUBIC
+    )
 
 
 def centre_crop(image: Image, size: int) -> Image:

@@ -136,7 +136,9 @@ class Attention(nn.Module):
         else:
             q = F.linear(x[:, rows], self.wqkv.weight[:split])
             q = rotate(q.unflatten(-1, (-1, self.head_dim)), rope[:, rows])
-            k, v = F.linear(x, self.wqkv.weight[split:]).unflatten(-1, (-1, self.head_dim)).chunk(2, 2)
+            k, v = (
+                F.linear(x, self.wqkv.weight[split:]).unflatten(-1, (-1, self.head_dim)).chunk(2, 2)
+            )
             k = rotate(k, rope)
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # [B, H, L, hd]
         if self.n_kv_head != self.n_head:

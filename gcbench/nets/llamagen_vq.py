@@ -110,7 +110,12 @@ class Encoder(nn.Module):
     """Images ``[B, in, H, W]`` to ``[B, z, H / f, W / f]`` with ``f = 2 ** (levels - 1)``."""
 
     def __init__(
-        self, ch: int, ch_mult: Sequence[int], num_res_blocks: int, z_channels: int, in_channels: int
+        self,
+        ch: int,
+        ch_mult: Sequence[int],
+        num_res_blocks: int,
+        z_channels: int,
+        in_channels: int,
     ) -> None:
         super().__init__()
         widths = [ch * m for m in (1, *ch_mult)]
@@ -136,7 +141,12 @@ class Decoder(nn.Module):
     """Mirror of :class:`Encoder`; stages are stored from the lowest resolution up."""
 
     def __init__(
-        self, ch: int, ch_mult: Sequence[int], num_res_blocks: int, z_channels: int, out_channels: int
+        self,
+        ch: int,
+        ch_mult: Sequence[int],
+        num_res_blocks: int,
+        z_channels: int,
+        out_channels: int,
     ) -> None:
         super().__init__()
         widths = [ch * m for m in (*ch_mult[::-1][:1], *ch_mult[::-1])]

@@ -1,0 +1,39 @@
+"""Training of the networks that no one publishes: recipes, one resumable loop, three tasks.
+
+``gcbench train NAME`` reads ``baselines/recipes/NAME.toml`` and writes the weights, their card and
+the training curve. Importing this package imports no torch.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def train(
+    name_or_path: str,
+    data_root: Path | None = None,
+    out: Path | None = None,
+    work: Path | None = None,
+) -> Path:
+    """Train a recipe to its end, or go on from where an earlier call was interrupted.
+
+    Args:
+        name_or_path: a recipe of ``baselines/recipes`` or the path of a TOML file.
+        data_root: folder that holds ``fashion-mnist/`` (see ``gcbench fetch``); ``data`` if None.
+        out: folder of the results, ``trained`` if None.
+        work: folder of the resumable checkpoint, ``out/work`` if None.
+
+    Returns:
+        Path of the weights ``NAME.safetensors``; ``NAME.json`` (the card) and ``NAME.curve.csv``
+        lie beside it.
+
+    Raises:
+        GcbenchError: an unknown or wrong recipe, missing data, a checkpoint of another recipe, a
+            loss that is not finite.
+    """
+    from gcbench.training.loop import run
+    from gcbench.training.recipe import read_recipe
+
+    out = out or Path("trained")
+    recipe = read_recipe(name_or_path)
+    return run(recipe, data_root or Path("data"), out, work or out / "work")

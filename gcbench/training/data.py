@@ -1,0 +1,96 @@
+"""Fashion-MNIST: reading the published files and turning them into training images.
+
+Xiao et al. 2017, zalandoresearch/fashion-mnist (MIT licence): 60,000 training and 10,000 test
+images, grey, 28 x 28, ten balanced classes, in gzip-compressed IDX files.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from gcbench.errors import GcbenchError
+from gcbench.preprocess import centre_crop, random_crop
+
+FILES = {"train": "train", "test": "t10k"}
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images and labels of one split in file order.
+
+    Attributes:
+        images: uint8 ``[n, H, W]``, grey.
+        labels: int64 ``[n]``.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+    def digest(self) -> str:
+        """sha256 over pixels, then labels as bytes."""
+        sha = hashlib.sha256(np.ascontiguousarray(self.images).tobytes())
+        sha.update(self.labels.astype(np.uint8).tobytes())
+        return sha.hexdigest()
+
+    def cut(self, start: int, stop: int) -> Split:
+        """The images ``start .. stop - 1``."""
+        return Split(self.images[start:stop], self.labels[start:stop])
+
+
+def read_split(folder: Path, split: str = "train") -> Split:
+    """Read ``train`` or ``test`` from a folder with the four published IDX files.
+
+    Raises:
+        GcbenchError: a file is missing, truncated or of another format.
+    """
+    images = _read_idx(folder / f"{FILES[split]}-images-idx3-ubyte.gz", axes=3)
+    labels = _read_idx(folder / f"{FILES[split]}-labels-idx1-ubyte.gz", axes=1)
+    if len(images) != len(labels):
+        raise GcbenchError(f"{folder}: {len(images)} {split} images but {len(labels)} labels")
+    return Split(images, labels.astype(np.int64))
+
+
+def _read_idx(path: Path, axes: int) -> NDArray[np.uint8]:
+    """An IDX file of unsigned bytes: magic ``0 0 8 axes``, big-endian lengths, then the values."""
+    hint = "run `gcbench fetch fashion-mnist`"
+    try:
+        raw = gzip.decompress(path.read_bytes())
+    except FileNotFoundError:
+        raise GcbenchError(f"{path} is missing", hint=hint) from None
+    except (OSError, EOFError) as error:
+        raise GcbenchError(f"{path} is no complete gzip file: {error}", hint=hint) from None
+    header = 4 + 4 * axes
+    if raw[:4] != bytes((0, 0, 8, axes)):
+        raise GcbenchError(f"{path} starts with {raw[:4].hex(' ')}, not an IDX file", hint=hint)
+    shape = [int.from_bytes(raw[i : i + 4], "big") for i in range(4, header, 4)]
+    if len(raw) != header + math.prod(shape):
+        raise GcbenchError(
+            f"{path} has {len(raw) - header} values, its header says {shape}", hint=hint
+        )
+    return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
+
+
+def centre_view(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """What an evaluation sees: the ADM centre crop, uint8 ``[size, size]``."""
+    return np.asarray(centre_crop(Image.fromarray(image), size))
+
+
+def random_view(
+    image: NDArray[np.uint8], size: int, max_short_side: int, generator: torch.Generator
+) -> NDArray[np.uint8]:
+    """The published random crop, uint8 ``[size, size]``."""
+    return np.asarray(random_crop(Image.fromarray(image), size, generator, max_short_side))
+
+
+def as_rgb(grey: torch.Tensor) -> torch.Tensor:
+    """uint8 ``[B, H, W]`` to three equal float32 channels in [-1, 1], ``[B, 3, H, W]``."""
+    return (grey.float() / 127.5 - 1.0)[:, None].expand(-1, 3, -1, -1)

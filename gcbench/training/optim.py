@@ -1,0 +1,48 @@
+"""Optimisers and the learning-rate schedule."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from gcbench.training.recipe import OptimizerSpec
+
+
+def build_optimizers(model: nn.Module, spec: OptimizerSpec) -> list[torch.optim.Optimizer]:
+    """AdamW for everything, or Muon for the matrices of ``layers`` and AdamW for the rest.
+
+    Embeddings, the output layer, norms and vectors always belong to AdamW; weight decay acts on
+    matrices and filters only. Muon's updates are scaled to AdamW's root mean square.
+    """
+    named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+    muon = spec.name == "muon"
+    matrices = [p for n, p in named if muon and p.ndim == 2 and ".layers." in f".{n}"]
+    owned = {id(p) for p in matrices}
+    rest = [p for _, p in named if id(p) not in owned]
+    groups = [
+        {"params": [p for p in rest if p.ndim > 1], "weight_decay": spec.weight_decay},
+        {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(groups, lr=spec.learning_rate, betas=spec.betas, fused=True)
+    ]
+    if matrices:
+        optimizers.append(
+            torch.optim.Muon(
+                matrices,
+                lr=spec.matrix_learning_rate,
+                weight_decay=spec.weight_decay,
+                adjust_lr_fn="match_rms_adamw",
+            )
+        )
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["peak"] = group["lr"]
+    return optimizers
+
+
+def schedule(step: int, steps: int, warmup: int) -> float:
+    """Share of the peak learning rate: linear warm-up, then linear decay to zero at ``steps``."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return (steps - step) / max(1, steps - warmup)

@@ -1,0 +1,143 @@
+"""Recipes: declarative TOML files that say how a network is trained."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from gcbench.errors import GcbenchError, unknown_name
+from gcbench.resources import resource
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class OptimizerSpec:
+    """How weights are updated.
+
+    Attributes:
+        name: ``adamw``, or ``muon`` for Muon on the matrices inside blocks and AdamW on the rest.
+        learning_rate: peak, reached after ``warmup_steps``, then falling linearly to zero.
+        weight_decay: decoupled, on weights of two and more axes only.
+        warmup_steps: steps of linear warm-up.
+        betas: AdamW's.
+        matrix_learning_rate: peak of Muon, scaled to AdamW's update size.
+        clip_norm: largest global gradient norm.
+    """
+
+    learning_rate: float
+    name: str = "adamw"
+    weight_decay: float = 0.0
+    warmup_steps: int = 100
+    betas: tuple[float, float] = (0.9, 0.95)
+    matrix_learning_rate: float = 0.0
+    clip_norm: float = 1.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides the trained weights, given the data.
+
+    Attributes:
+        name: file name of the recipe and of its weights.
+        task: ``classifier``, ``tokenizer`` or ``randar``.
+        steps: optimiser steps.
+        batch_size: images per step.
+        held_out: images at the end of the training split that are only evaluated on.
+        evaluate_every: steps between evaluations; a checkpoint is written with each.
+        precision: ``bf16`` (autocast) or ``fp32``.
+        compile: compile the loss with torch.compile.
+        seed: of every random stream.
+        model: constructor arguments of the network.
+        optimizer: see :class:`OptimizerSpec`.
+        options: the task's own options, see its ``Options``.
+    """
+
+    name: str
+    task: str
+    steps: int
+    batch_size: int
+    optimizer: OptimizerSpec
+    held_out: int = 1000
+    evaluate_every: int = 500
+    precision: str = "bf16"
+    compile: bool = True
+    seed: int = 0
+    model: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain nested values, as written to the card."""
+        return dataclasses.asdict(self)
+
+    def digest(self) -> str:
+        """sha256 of the recipe's values: a checkpoint continues under the same digest only."""
+        return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()
+
+
+def from_table(kind: type[T], table: Mapping[str, Any], where: str) -> T:
+    """A dataclass from a TOML table, arrays as tuples.
+
+    Raises:
+        GcbenchError: an unknown or a missing key, named.
+    """
+    known = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for key in table:
+        if key not in known:
+            raise unknown_name(f"key in {where}", key, known)
+    for key, f in known.items():
+        required = f.default is f.default_factory is dataclasses.MISSING
+        if required and key not in table:
+            raise GcbenchError(f"{where} lacks the key {key!r}", hint=f"add {key} = ... to it")
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in table.items()})
+
+
+def read_recipe(name_or_path: str) -> Recipe:
+    """Read and check a recipe, a shipped one by name or any TOML file by path.
+
+    Raises:
+        GcbenchError: no such recipe (the nearest name is suggested), no TOML, a wrong key or value.
+    """
+    path = Path(name_or_path) if name_or_path.endswith(".toml") else _shipped(name_or_path)
+    try:
+        table = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise GcbenchError(f"no recipe at {path}", hint="check the path") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise GcbenchError(f"{path} is no TOML file: {error}", hint="mend the line named") from None
+    optimizer = from_table(OptimizerSpec, table.pop("optimizer", {}), f"[optimizer] of {path.name}")
+    given = {"name": path.stem, "optimizer": optimizer, **table}
+    recipe = from_table(Recipe, given, path.name)
+    _check(recipe)
+    return recipe
+
+
+def _shipped(name: str) -> Path:
+    folder = resource("baselines/recipes")
+    known = sorted(p.stem for p in folder.glob("*.toml"))
+    if name not in known:
+        raise unknown_name("recipe", name, known)
+    return folder / f"{name}.toml"
+
+
+def _check(recipe: Recipe) -> None:
+    for key, choices in (
+        ("task", ("classifier", "tokenizer", "randar")),
+        ("precision", ("bf16", "fp32")),
+    ):
+        if getattr(recipe, key) not in choices:
+            raise unknown_name(f"{key} in recipe {recipe.name}", getattr(recipe, key), choices)
+    if recipe.optimizer.name not in ("adamw", "muon"):
+        raise unknown_name("optimizer", recipe.optimizer.name, ("adamw", "muon"))
+    for key in ("steps", "batch_size", "evaluate_every"):
+        value = getattr(recipe, key)
+        if not isinstance(value, int) or value < 1:
+            raise GcbenchError(
+                f"recipe {recipe.name}: {key} must be a positive integer, got {value}"
+            )

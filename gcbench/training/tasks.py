@@ -1,0 +1,57 @@
+"""What a task gives to the training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from gcbench.training.data import Split
+from gcbench.training.recipe import Recipe
+
+Batch = tuple[Tensor, ...]
+Echo = Callable[[str], None]
+
+
+class Task(Protocol):
+    """A network in training. Random draws come from the generators that are passed in."""
+
+    module: nn.Module
+
+    def batch(self, rows: Tensor, generator: torch.Generator) -> Batch:
+        """Inputs of one step from training rows ``[B]``; all tensors on the CPU."""
+
+    def losses(self, *batch: Tensor) -> dict[str, Tensor]:
+        """Scalars to log; ``loss`` is minimised."""
+
+    def after_step(self, step: int, batch: Batch, generator: torch.Generator) -> None:
+        """Anything between two steps, such as the restart of unused codes."""
+
+    def evaluate(self, last: bool) -> dict[str, float]:
+        """Metrics on the held-out images, the model in eval mode; more thorough if ``last``."""
+
+    def network(self) -> nn.Module:
+        """The network whose weights are published."""
+
+    def notes(self) -> dict[str, Any]:
+        """What the card should say beyond the recipe, such as digests of other weights used."""
+
+
+def build_task(
+    recipe: Recipe, train: Split, held_out: Split, out: Path, work: Path, echo: Echo
+) -> Task:
+    """The task that a recipe names; ``out`` is searched for networks trained before."""
+    if recipe.task == "classifier":
+        from gcbench.training.classifier import Classifier
+
+        return Classifier(recipe, train, held_out)
+    if recipe.task == "tokenizer":
+        from gcbench.training.tokenizer import Tokenizer
+
+        return Tokenizer(recipe, train, held_out)
+    from gcbench.training.randar import RandARTask
+
+    return RandARTask(recipe, train, held_out, out, work, echo)
