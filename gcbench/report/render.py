@@ -124,7 +124,7 @@ def latex(table: Table) -> str:
             r"\begin{document}",
             r"\fi",
             r"\begin{table}[htbp]",
-            r"\centering",
+            r"\centering\footnotesize\setlength{\tabcolsep}{4pt}",
             rf"\caption{{{_tex(f'{table.title}. {table.source_line}')}}}",
             rf"\label{{tab:gcbench-{table.number}-{table.suite}-{table.source}}}",
             rf"\begin{{tabular}}{{{alignment}}}",
@@ -224,6 +224,8 @@ _STYLE = (
     "tbody tr:last-child>*{border-bottom:2px solid}"
     "tbody th{font-weight:normal}"
     "small{color:#555}"
+    "sup{line-height:0}"
+    "abbr{text-decoration:none}"
     "li{max-width:60rem}"
 )
 
@@ -275,6 +277,9 @@ _TEX_ESCAPES = {
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     **{c: "\\" + c for c in "&%$#_{}"},
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
     "—": "---",
     "--": "-{}-",
 }
