@@ -151,6 +151,17 @@ def test_a_partial_run_shows_its_value_and_how_much_is_there(store: Store) -> No
     ) in general(table)
 
 
+def test_unreadable_images_leave_a_finished_run_partial(store: Store) -> None:
+    record(store, "randar-raster", "mini-r", hits(5, 10), scored=9, subset="first-1").finish({})
+    table = measured(store)
+    shown = cell(table, ("raster", "1"), "mini-r")
+    assert notes(table, shown) == ["partial: 9 of the 10 images of the subset first-1 are scored"]
+    assert (
+        "To complete: `gcbench run --method randar-raster --variant mini --bench mini-r "
+        "--subset first-1 --rerun failed`"
+    ) in general(table)
+
+
 def test_a_run_that_has_no_image_yet_is_missing(store: Store) -> None:
     record(store, "randar", "mini-r", hits(5, 10), scored=0)
     assert cell(measured(store), ("random", "20"), "mini-r").status == "missing"
@@ -168,8 +179,8 @@ def test_a_subset_is_named_and_a_full_run_is_preferred(store: Store) -> None:
 
 def test_fp32_and_the_smallest_seed_are_preferred(store: Store) -> None:
     record(store, "randar", "mini-s", hits(1, 10), precision="bf16")
-    record(store, "randar", "mini-s", hits(2, 10), seed=2)
-    record(store, "randar", "mini-s", hits(3, 10), seed=1)
+    record(store, "randar", "mini-s", hits(2, 10), seed=10)
+    record(store, "randar", "mini-s", hits(3, 10), seed=9)
     assert cell(measured(store), ("random", "1"), "mini-s").value == 0.3
 
 

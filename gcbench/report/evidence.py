@@ -6,7 +6,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +39,7 @@ class Evidence:
     """A cell's images, and whether each was classified correctly.
 
     Attributes:
-        sample_ids: [N] ascending.
+        sample_ids: [N] in benchmark order.
         correct: [N] in the same order.
         total: how many samples the run's subset holds; more than N when the run is partial.
     """
@@ -85,23 +84,30 @@ class Evidence:
 
     @property
     def command(self) -> str:
-        """The command that made the run, and that completes it."""
+        """The command that completes a partial run."""
         spec = self.run.spec
         slot = Slot(spec["method"], spec["variant"], spec["benchmark"], trials=spec["trials"])
-        options = "" if self.subset == "full" else f" --subset {self.subset}"
-        options += f" --seed {spec['seed']}" if spec["seed"] else ""
-        options += "" if spec["precision"] == "fp32" else f" --precision {spec['precision']}"
-        return run_command(slot) + options
+        options = {
+            "subset": (self.subset, "full"),
+            "seed": (spec["seed"], 0),
+            "precision": (spec["precision"], "fp32"),
+            "protocol": (spec["protocol"], "independent"),
+            # A finished run that lacks images could not read them.
+            "rerun": ("failed" if self.run.summary is not None else "missing", "missing"),
+        }
+        given = (f" --{k} {value}" for k, (value, default) in options.items() if value != default)
+        return run_command(slot) + "".join(given)
 
-    @cached_property
+    @property
     def preference(self) -> tuple[Any, ...]:
         """Sorts the evidence for one cell, best first: whole, large, exact, then by seed."""
         spec = self.run.spec
         return (
             self.status != "full",
             -self.count,
-            spec.get("strategy", "exhaustive") != "exhaustive",
+            spec["strategy"] != "exhaustive",
             spec["precision"] != "fp32",
+            spec["protocol"] != "independent",
             spec["seed"],
             -spec["trials"],
             self.run.name,
@@ -154,9 +160,8 @@ class Measurements:
 
 def _evidence(run: Run, predictions: pd.DataFrame, column: str) -> Evidence:
     ids = predictions["sample_id"].to_numpy(dtype=str)
-    order = np.argsort(ids)
     correct = (predictions[column] == predictions["label"]).to_numpy(dtype=bool)
-    return Evidence(run, ids[order], correct[order], total=len(run.spec["sample_ids"]))
+    return Evidence(run, ids, correct, total=len(run.spec["sample_ids"]))
 
 
 def run_command(slot: Slot) -> str:
@@ -175,7 +180,7 @@ def deviations(evidence: Mapping[Position, Evidence]) -> dict[Position, list[str
         for position, cell in evidence.items():
             spec = cell.run.spec
             key = tuple(spec[name] for name in scope)
-            groups.setdefault(key, {})[position] = _short(spec.get(field))
+            groups.setdefault(key, {})[position] = _short(spec[field])
         for members in groups.values():
             # Ties go to the value that comes first in reading order.
             usual = Counter(members.values()).most_common(1)[0][0]
