@@ -432,7 +432,7 @@ def test_latex_text(small: Table) -> None:
         "C\\_d & $0.500_{-0.250}^{+0.250}{}^{\\dagger,a,b}$ & --- \\\\\n"
         "\\bottomrule\n"
     ) in text
-    assert "To fill: \\texttt{gcbench run -{}-x a\\_b}\n" in text
+    assert "To fill: \\texttt{gcbench run -{}-x a\\_b}\\par\n" in text
 
 
 def test_html_text(small: Table) -> None:
