@@ -76,7 +76,7 @@ def _positive_or_auto(ctx: click.Context, param: click.Parameter, value: str) ->
     if not value.isdigit() or int(value) < 1:
         raise GcbenchError(
             f"--batch-size {value}: expected a positive number or 'auto'",
-            hint="auto starts at 256 evaluations and halves when memory runs out",
+            hint="auto chooses by device and halves when memory runs out",
         )
     return int(value)
 
@@ -132,7 +132,7 @@ def run(**options: Any) -> None:
 
 @main.command()
 @click.option("--table", type=int, required=True, help="Number of the paper's table.")
-@click.option("--suite", default="mini", show_default=True, help="mini, imagenet or wilds.")
+@click.option("--suite", default="mini", show_default=True, help="mini or imagenet.")
 @click.option(
     "--source",
     type=click.Choice(["measured", "paper", "both"]),
@@ -151,7 +151,7 @@ def run(**options: Any) -> None:
     "--results",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Results folder; the committed measurements by default.",
+    help="Results folder; by default the shipped measurements and results/local.",
 )
 def report(
     table: int,
@@ -164,21 +164,28 @@ def report(
     """One of the paper's tables, from stored runs, from the paper, or both side by side."""
     from gcbench.report.render import render
     from gcbench.report.tables import build_table
-    from gcbench.resources import resource
     from gcbench.store import Store, atomic_path
 
     for folder in results:
         if not folder.is_dir():
             raise GcbenchError(f"no results folder at {folder}", hint="run something first")
-    stores = [Store(folder) for folder in results or (resource(f"results/{suite}"),)]
-    runs = [run for store in stores for run in store.runs()]
+    folders = [] if source == "paper" else list(results or default_results(suite))
+    runs = [run for folder in folders for run in Store(folder).runs()]
     text = render(build_table(table, suite=suite, source=source, runs=runs), format_)
     if out is None:
-        click.echo(text)
+        click.echo(text, nl=False)
         return
     with atomic_path(out) as temporary:
-        temporary.write_text(text if text.endswith("\n") else text + "\n")
+        temporary.write_text(text)
     click.echo(f"wrote {out}")
+
+
+def default_results(suite: str) -> list[Path]:
+    """Where a report looks when not told: the shipped measurements, then the user's own runs."""
+    from gcbench.resources import resource
+
+    shipped = resource("results") / suite
+    return [folder for folder in (shipped, DEFAULT_RESULTS) if folder.is_dir()]
 
 
 @main.command()

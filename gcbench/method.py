@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from gcbench.checkpoint import load_into, read_state_dict, sha256_of, shipped_weights
 from gcbench.errors import GcbenchError, unknown_name
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import nn
 
+Network = TypeVar("Network", bound="nn.Module")
 PRECISIONS = ("fp32", "bf16")
 PROTOCOLS = ("independent", "published")
 
@@ -183,11 +184,16 @@ class Method(ABC):
             return file, None
         return shipped_weights(self.variant.checkpoints[role].shipped)
 
-    def load_network(self, role: str, network: nn.Module) -> nn.Module:
+    def load_network(self, role: str, network: Network) -> Network:
         """The network with its role's weights, in eval mode on the device, without gradients."""
         file, expected = self.checkpoint(role)
         load_into(network, read_state_dict(file, expected), file)
-        return network.eval().requires_grad_(False).to(self.runtime.device)
+        network.eval().requires_grad_(False).to(self.runtime.device)
+        if self.runtime.device == "cpu" and self.runtime.precision == "fp32":
+            from gcbench.nets.kernels import prefer_onednn
+
+            prefer_onednn(network)
+        return network
 
     @abstractmethod
     def load(self) -> None:
@@ -207,7 +213,7 @@ class DiscriminativeMethod(Method):
 
     @abstractmethod
     def scores(self, batch: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-        """Log-probabilities [B, 1, C] fp32 of the candidate `classes` [C] for images [B, 3, H, W]."""
+        """Log-probabilities [B, 1, C] fp32 of the candidates [C] for images [B, 3, H, W]."""
 
 
 class GenerativeMethod(Method):
@@ -215,7 +221,7 @@ class GenerativeMethod(Method):
 
     @abstractmethod
     def encode(self, batch: torch.Tensor) -> torch.Tensor:
-        """The latent that is scored, once per image: VQ tokens [B, N] or VAE latents [B, C, h, w]."""
+        """The latent that is scored: VQ tokens [B, N] or VAE latents [B, C, h, w]."""
 
     @abstractmethod
     def trials(self, count: int, samples: Sequence[SampleKey], seed: int) -> Trials:

@@ -51,9 +51,7 @@ def run_session(
     chosen = _subset(limit_per_class, subset)
     runtime_options = {"precision": precision, "protocol": protocol}
     loaded = [registry.benchmark(n, data_root).choose(chosen) for n in _expand(registry, benches)]
-    runtime = Runtime(
-        device=_device(device), checkpoint_files=dict(checkpoints), **runtime_options
-    )
+    runtime = Runtime(device=_device(device), checkpoint_files=dict(checkpoints), **runtime_options)
     chosen_methods = [_method(registry, name, variant, runtime) for name in methods]
     store = Store(results, create=not dry_run)
     planned = plan(chosen_methods, loaded, store, trials=trials, seed=seed)
@@ -211,7 +209,7 @@ def _run_with_progress(
 
 
 def summary_line(planned: PlannedRun, rule: str | None = None) -> str:
-    """`randar mini · mini-s: accuracy 0.512 [0.431, 0.592] · 160 images · ...` for a finished run."""
+    """A finished run in one line: accuracy with its 95 % interval, images, evaluations, seconds."""
     summary = planned.run.summary
     if summary is None:
         raise GcbenchError(f"{planned.run.name} is not finished")

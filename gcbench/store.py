@@ -195,10 +195,22 @@ class Run:
         write_json(self.path / "summary.json", summary)
 
     def predictions(self) -> pd.DataFrame:
-        """One row per sample: `sample_id`, `label`, and a column `<rule>@<trials>` per prediction."""
-        import pandas as pd
+        """One row per sample: `sample_id`, `label`, and a prediction per `<rule>@<trials>`.
 
-        return pd.read_parquet(self.path / "predictions.parquet")
+        Raises:
+            GcbenchError: the run is unfinished or its file damaged.
+        """
+        import pandas as pd
+        import pyarrow as pa
+
+        file = self.path / "predictions.parquet"
+        try:
+            return pd.read_parquet(file)
+        except (OSError, pa.ArrowException) as error:
+            raise GcbenchError(
+                f"{file} cannot be read ({str(error).splitlines()[0]})",
+                hint="delete summary.json beside it and run the same command again",
+            ) from error
 
 
 def prediction_table(scores: Scores) -> pd.DataFrame:
@@ -283,5 +295,3 @@ def explained(path: Path) -> Iterator[None]:
         raise GcbenchError(
             f"cannot write {path}: {reason}", hint=f"{hint}; finished shards are kept"
         ) from error
-
-

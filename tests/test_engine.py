@@ -95,7 +95,7 @@ def test_rerun_all_replaces_every_shard_with_the_same_bits(plan_toy):
 def test_out_of_memory_halves_the_batch_and_keeps_the_scores(plan_toy, monkeypatch):
     expected = finished(plan_toy("a")).scores()
     monkeypatch.setenv("TOY_MEMORY", "40")
-    run = finished(plan_toy("b"))
+    run = finished(plan_toy("b"), batch_size=256)
     assert run.summary["batch_size"] == 32
     assert run.summary["batch_size_backed_off"] is True
     np.testing.assert_array_equal(run.scores().values, expected.values)

@@ -13,7 +13,7 @@ RANKS = {
     "_plugins": 0,
     "streams": 1,
     "resources": 1,
-    "corruptions": 1,
+    "corruptions": 2,
     "preprocess": 1,
     "nets": 1,
     "scores": 1,

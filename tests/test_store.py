@@ -19,6 +19,10 @@ from gcbench.store import Shard, Store, atomic_path, prediction_table, write_jso
 SPEC = {"method": "m", "trials": 3, "classes": [1, 4], "sample_ids": [], "labels": []}
 
 
+def names_in(folder):
+    return [p.name for p in folder.iterdir()]
+
+
 @pytest.fixture
 def run(tmp_path):
     run = Store(tmp_path / "store", create=True).run("r")
@@ -60,11 +64,16 @@ def test_scores_are_in_shard_order_whatever_the_order_of_writing(run):
 def test_interrupted_write_leaves_the_old_file_and_no_trace(tmp_path):
     target = tmp_path / "x.json"
     write_json(target, {"a": 1})
-    with pytest.raises(RuntimeError, match="half-way"), atomic_path(target) as temporary:
-        temporary.write_text('{"a":')
-        raise RuntimeError("half-way")
+
+    def write_half():
+        with atomic_path(target) as temporary:
+            temporary.write_text('{"a":')
+            raise RuntimeError("half-way")
+
+    with pytest.raises(RuntimeError, match="half-way"):
+        write_half()
     assert json.loads(target.read_text()) == {"a": 1}
-    assert os.listdir(tmp_path) == ["x.json"]
+    assert names_in(tmp_path) == ["x.json"]
 
 
 def test_full_disk_is_one_clear_line_and_keeps_finished_shards(plan_toy, monkeypatch):
@@ -94,7 +103,7 @@ def test_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch, code):
         raise OSError(code, "refused")
 
     monkeypatch.setattr(Path, "mkdir", refuse)
-    with pytest.raises(GcbenchError, match="cannot write .*results"):
+    with pytest.raises(GcbenchError, match=r"cannot write .*results"):
         Store(tmp_path / "results", create=True)
 
 
@@ -117,7 +126,7 @@ def test_folder_with_other_things_is_not_taken_for_a_store(tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(GcbenchError, match="not a results folder"):
         Store(tmp_path, create=True)
-    assert os.listdir(tmp_path) == ["thesis.tex"]
+    assert names_in(tmp_path) == ["thesis.tex"]
 
 
 def test_results_path_that_is_a_file_is_refused(tmp_path):
@@ -168,3 +177,12 @@ def test_reading_a_store_writes_nothing(plan_toy, tmp_path, monkeypatch):
     for stored in Store(tmp_path / "a").runs():
         assert len(stored.predictions()) == 80
         assert stored.summary["coverage"]["total"] == 80
+
+
+def test_damaged_predictions_are_named(plan_toy):
+    planned = plan_toy("a")
+    execute(planned)
+    file = planned.run.path / "predictions.parquet"
+    file.write_bytes(file.read_bytes()[:50])
+    with pytest.raises(GcbenchError, match=r"predictions\.parquet cannot be read"):
+        planned.run.predictions()

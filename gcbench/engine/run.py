@@ -16,7 +16,8 @@ from gcbench.method import SampleKey
 from gcbench.plan import PlannedRun
 from gcbench.store import Shard
 
-AUTO_BATCH_SIZE = 256
+# On a CPU the activations of a few evaluations fill the caches; more only spills them.
+AUTO_BATCH_SIZE = {"cpu": 32, "cuda": 256}
 RERUN = ("missing", "failed", "all")
 OnShard = Callable[[Shard], None]
 
@@ -52,14 +53,15 @@ def execute(
     written in one step, so a process that dies loses at most the shard at hand.
 
     Args:
-        batch_size: evaluations per forward pass; None starts at 256. Halved on out-of-memory.
+        batch_size: evaluations per forward pass; None chooses by device. Halved on out-of-memory.
         rerun: `missing` computes what is not there, `failed` also shards with unreadable samples,
             `all` computes everything anew, replacing shard by shard.
         on_shard: called with each shard as it becomes known, stored ones included.
     """
     run = planned.run
     run.begin(planned.record())
-    size = BatchSize(batch_size or AUTO_BATCH_SIZE)
+    device = planned.method.runtime.device.partition(":")[0]
+    size = BatchSize(batch_size or AUTO_BATCH_SIZE.get(device, 64))
     loaded = False
     computed = False
 
