@@ -131,7 +131,7 @@ def read_image_set(path: Path, manifest: dict[str, Any]) -> ImageSet:
 
     hint = "the file is damaged: reinstall gcbench, or rebuild it with python -m tools.mini_suite"
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             images, labels, ids = file["images"], file["labels"], file["ids"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise GcbenchError(f"{path.name} cannot be read: {error}", hint=hint) from None
