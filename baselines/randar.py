@@ -1,15 +1,18 @@
-"""RandAR with its likelihood averaged over random token orders (paper section 4; Pang et al. 2024)."""
+"""RandAR, its likelihood averaged over random token orders (paper section 4; Pang et al. 2024)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from gcbench.method import Checkpoint, GenerativeMethod, SampleKey, Trials, Variant, Work
 
 if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
+
+    from gcbench.nets.llamagen_vq import VQModel
+    from gcbench.nets.randar import RandAR as Network
 
 MINI_TOKENIZER = {
     "codebook_size": 512,
@@ -50,7 +53,9 @@ class RandAR(GenerativeMethod):
     summary = "any-order autoregressive transformer, averaged over random token orders"
     variants = (mini_variant("mini-randar", "trained on random orders"),)
     default_trials = 20
-    max_trials = None
+    max_trials: ClassVar[int | None] = None
+    tokenizer: VQModel
+    model: Network
 
     @property
     def preprocessing(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from gcbench.method import SampleKey, Trials
 
@@ -16,7 +17,7 @@ class RandARRaster(RandAR):
     summary = "the same transformer, trained and evaluated on the raster order only"
     variants = (mini_variant("mini-randar-raster", "trained on the raster order"),)
     default_trials = 1
-    max_trials = 1
+    max_trials: ClassVar[int | None] = 1
 
     def trials(self, count: int, samples: Sequence[SampleKey], seed: int) -> Trials:
         from gcbench.orders import raster_orders

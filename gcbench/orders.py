@@ -29,9 +29,7 @@ def random_orders(
     return torch.stack(rows).reshape(len(samples), trials, steps)
 
 
-def published_orders(
-    positions: Sequence[int], trials: int, steps: int, seed: int
-) -> torch.Tensor:
+def published_orders(positions: Sequence[int], trials: int, steps: int, seed: int) -> torch.Tensor:
     """Orders [B, K, N] of the images at these positions of the published sequential stream."""
     generator = torch.Generator().manual_seed(seed)
     wanted = {position: row for row, position in enumerate(positions)}

@@ -8,16 +8,13 @@ from collections.abc import Iterable, Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any
 
 from gcbench import _plugins
 from gcbench.bench import Benchmark, BenchmarkFamily
 from gcbench.errors import GcbenchError, unknown_name
-from gcbench.method import DiscriminativeMethod, GenerativeMethod, Method
+from gcbench.method import Method
 from gcbench.resources import resource as resource
-
-T = TypeVar("T")
-_PROTOCOLS = (Method, DiscriminativeMethod, GenerativeMethod, BenchmarkFamily)
 
 
 class Registry:
@@ -94,10 +91,12 @@ def _module_from_file(file: Path) -> ModuleType:
     return module
 
 
-def _defined_in(module: ModuleType, base: type[T]) -> list[type[T]]:
-    found = []
-    for value in vars(module).values():
-        is_plugin = isinstance(value, type) and issubclass(value, base) and value not in _PROTOCOLS
-        if is_plugin and value.__module__ == module.__name__ and not value.__name__.startswith("_"):
-            found.append(value)
-    return found
+def _defined_in(module: ModuleType, base: Any) -> list[Any]:
+    return [
+        value
+        for name, value in vars(module).items()
+        if isinstance(value, type)
+        and issubclass(value, base)
+        and value.__module__ == module.__name__
+        and not name.startswith("_")
+    ]

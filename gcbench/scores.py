@@ -24,9 +24,9 @@ def mean_log_likelihood(scores: NDArray[np.floating]) -> Array:
 
 
 def log_mean_exp(scores: NDArray[np.floating]) -> Array:
-    """log of the mean likelihood over trials, [..., K, C] -> [..., C]: the paper's "log-likelihood".
+    """log of the mean likelihood over trials, [..., K, C] -> [..., C]: the "log-likelihood".
 
-    It is log E_pi[p(x | pi, c)] estimated from K orders (section 4 and Table 5).
+    The paper's log E_pi[p(x | pi, c)] estimated from K orders (section 4 and Table 5).
     """
     values = np.asarray(scores, np.float64)
     return _log_sum_exp(values, axis=-2) - np.log(values.shape[-2])
@@ -104,6 +104,6 @@ class Scores:
 
 
 def trial_ladder(trials: int) -> tuple[int, ...]:
-    """The trial counts that reports show for a run: 1, 2, 5, 10, 20, 50, ... and `trials` itself."""
+    """The trial counts that reports show: 1, 2, 5, 10, 20, 50, ... and `trials` itself."""
     steps = {m * 10**e for e in range(len(str(trials))) for m in (1, 2, 5)}
     return tuple(sorted({k for k in steps if k <= trials} | {trials}))

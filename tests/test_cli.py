@@ -39,7 +39,7 @@ MISTAKES = {
         "same label space",
     ),
     "role": ((*RUN, "--checkpoint", "vae=x.pt"), "has no network 'vae'", "its networks"),
-    "unknown table": (("report", "--table", "99"), "unknown table '99'", "known: "),
+    "unknown table": (("report", "--table", "99"), "unknown table 99", "known: 1 to 10"),
     "no results": (
         ("report", "--table", "1", "--results", "nowhere"),
         "no results folder",

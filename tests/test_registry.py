@@ -43,5 +43,5 @@ def test_unknown_names_suggest_the_nearest(registry):
 
 
 def test_unknown_variant_suggests_the_nearest(registry):
-    with pytest.raises(GcbenchError, match="unknown variant of grey-level 'tine'.*'tiny'"):
+    with pytest.raises(GcbenchError, match=r"unknown variant of grey-level 'tine'.*'tiny'"):
         registry.method("grey-level").variant_named("tine")

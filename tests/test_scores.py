@@ -87,7 +87,12 @@ def test_shape_that_does_not_fit_is_refused():
 
 @pytest.mark.parametrize(
     ("trials", "ladder"),
-    [(1, (1,)), (4, (1, 2, 4)), (20, (1, 2, 5, 10, 20)), (250, (1, 2, 5, 10, 20, 50, 100, 200, 250))],
+    [
+        (1, (1,)),
+        (4, (1, 2, 4)),
+        (20, (1, 2, 5, 10, 20)),
+        (250, (1, 2, 5, 10, 20, 50, 100, 200, 250)),
+    ],
 )
 def test_ladder_counts(trials, ladder):
     assert trial_ladder(trials) == ladder

@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from gcbench.bench import Benchmark, BenchmarkFamily, LabelSpace, Sample
 from gcbench.method import GenerativeMethod, SampleKey, Trials, Variant
@@ -63,7 +64,7 @@ class GreyLevel(GenerativeMethod):
 
 class Greys(BenchmarkFamily):
     suite = "toy"
-    names = {"greys": "noisy grey squares"}
+    names: ClassVar = {"greys": "noisy grey squares"}
 
     def accepts(self, name):
         return name.split(":")[0] in self.names
