@@ -1,4 +1,4 @@
-"""Finds or downloads Fashion-MNIST, whose training split is too large to ship."""
+"""Finds or downloads the data sets that gcbench does not ship."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from gcbench.errors import GcbenchError
+from gcbench.errors import GcbenchError, unknown_name
 
 DEBIAN_PACKAGE = "dataset-fashion-mnist"
 DEBIAN_FOLDER = Path("usr/share/datasets/fashion-mnist")
@@ -22,6 +22,19 @@ SHA256 = {
     "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
     "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
+
+
+def fetch(
+    name: str, *, source: Path | None = None, data_root: Path | None = None, download: bool = False
+) -> Path:
+    """Brings a data set below `data_root` (``data`` if None) and returns its folder there.
+
+    Raises:
+        GcbenchError: the name is unknown, or as `find_fashion_mnist` does.
+    """
+    if name != "fashion-mnist":
+        raise unknown_name("data set", name, ["fashion-mnist"])
+    return find_fashion_mnist(source, data_root or Path("data"), download=download)
 
 
 def find_fashion_mnist(folder: Path | None, dest: Path, *, download: bool = False) -> Path:
@@ -39,7 +52,9 @@ def find_fashion_mnist(folder: Path | None, dest: Path, *, download: bool = Fals
     """
     target = dest / "fashion-mnist"
     places = [folder] if folder else [target, Path("/") / DEBIAN_FOLDER]
-    missing = list(SHA256)
+    if folder and not folder.is_dir():
+        raise GcbenchError(f"no folder {folder}", hint="name the folder of the four IDX files")
+    missing: list[str] = []
     for place in places:
         found = _search(place)
         missing = [name for name in SHA256 if name not in found]
@@ -53,7 +68,7 @@ def find_fashion_mnist(folder: Path | None, dest: Path, *, download: bool = Fals
     if not download:
         raise GcbenchError(
             "Fashion-MNIST was not found on this machine",
-            hint="name the folder that holds its four IDX files, or allow the download",
+            hint="give the folder of its four IDX files (--from), or allow the network (--download)",
         )
     with tempfile.TemporaryDirectory() as scratch:
         return _copy(_download(Path(scratch)), target)
@@ -107,8 +122,11 @@ def _download(scratch: Path) -> dict[str, Path]:
     for source in (_from_debian, _from_torchvision):
         try:
             found = _search(source(scratch))
-        except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
-            reasons.append(str(error).strip().splitlines()[-1])
+        except subprocess.CalledProcessError as error:
+            reasons.append(error.stderr.strip().splitlines()[-1])
+            continue
+        except (OSError, RuntimeError) as error:
+            reasons.append(str(error))
             continue
         if len(found) == len(SHA256):
             return found
@@ -122,10 +140,16 @@ def _download(scratch: Path) -> dict[str, Path]:
 def _from_debian(scratch: Path) -> Path:
     """Debian's package, unpacked without root."""
     subprocess.run(
-        ["apt-get", "download", DEBIAN_PACKAGE], cwd=scratch, check=True, capture_output=True
+        ["apt-get", "download", DEBIAN_PACKAGE],
+        cwd=scratch,
+        check=True,
+        capture_output=True,
+        text=True,
     )
     for package in scratch.glob(f"{DEBIAN_PACKAGE}_*.deb"):
-        subprocess.run(["dpkg-deb", "-x", package, scratch], check=True, capture_output=True)
+        subprocess.run(
+            ["dpkg-deb", "-x", package, scratch], check=True, capture_output=True, text=True
+        )
     return scratch / DEBIAN_FOLDER
 
 

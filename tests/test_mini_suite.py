@@ -322,7 +322,7 @@ def test_plain_and_gzipped_files_are_found_in_subfolders(
         assert gzip.decompress((folder / f"{name}.gz").read_bytes()) == content
     assert len(list(folder.iterdir())) == 4
     # What was found once is found again without naming the folder.
-    assert find_fashion_mnist(None, tmp_path / "data") == folder
+    assert fetch.fetch("fashion-mnist", data_root=tmp_path / "data") == folder
 
 
 def test_a_damaged_file_is_refused(tmp_path: Path, idx_files: dict[str, bytes]) -> None:
@@ -343,6 +343,16 @@ def test_a_cut_gzip_file_is_refused(tmp_path: Path, idx_files: dict[str, bytes])
 def test_a_folder_without_the_files_is_refused(tmp_path: Path, idx_files: dict[str, bytes]) -> None:
     with pytest.raises(GcbenchError, match=r"holds no train-images-idx3-ubyte"):
         find_fashion_mnist(tmp_path, tmp_path / "data")
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(GcbenchError, match=r"no folder .*nowhere"):
+        find_fashion_mnist(tmp_path / "nowhere", tmp_path / "data")
+
+
+def test_an_unknown_data_set_is_refused_with_a_suggestion(tmp_path: Path) -> None:
+    with pytest.raises(GcbenchError, match="did you mean 'fashion-mnist'"):
+        fetch.fetch("fashion-minst", data_root=tmp_path)
 
 
 def test_nothing_is_downloaded_unless_allowed(
