@@ -68,7 +68,7 @@ def find_fashion_mnist(folder: Path | None, dest: Path, *, download: bool = Fals
     if not download:
         raise GcbenchError(
             "Fashion-MNIST was not found on this machine",
-            hint="give the folder of its four IDX files (--from), or allow the network (--download)",
+            hint="give the folder of its four IDX files (--from) or allow the network (--download)",
         )
     with tempfile.TemporaryDirectory() as scratch:
         return _copy(_download(Path(scratch)), target)
@@ -122,11 +122,9 @@ def _download(scratch: Path) -> dict[str, Path]:
     for source in (_from_debian, _from_torchvision):
         try:
             found = _search(source(scratch))
-        except subprocess.CalledProcessError as error:
-            reasons.append(error.stderr.strip().splitlines()[-1])
-            continue
-        except (OSError, RuntimeError) as error:
-            reasons.append(str(error))
+        except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
+            reason = getattr(error, "stderr", None) or str(error)
+            reasons.append(reason.strip().splitlines()[-1])
             continue
         if len(found) == len(SHA256):
             return found
