@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from gcbench.method import Checkpoint, GenerativeMethod, SampleKey, Trials, Variant, Work
+from gcbench.checkpoint import Shipped
+from gcbench.method import GenerativeMethod, SampleKey, Trials, Variant, Work
 
 if TYPE_CHECKING:
     import torch
@@ -39,7 +40,7 @@ def mini_variant(weights: str, note: str) -> Variant:
         name="mini",
         label_space="fashion-10",
         config={"model": MINI_MODEL, "tokenizer": MINI_TOKENIZER},
-        checkpoints={"model": Checkpoint(weights), "tokenizer": Checkpoint("mini-vq")},
+        checkpoints={"model": Shipped(weights), "tokenizer": Shipped("mini-vq")},
         image_size=32,
         note=note,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,11 +28,54 @@ def sha256_of(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def shipped_weights(name: str) -> tuple[Path, str]:
-    """Path and expected sha256 of a checkpoint that ships in `baselines/weights/`."""
-    file = resource(f"baselines/weights/{name}.safetensors")
-    card = json.loads(file.with_suffix(".json").read_text())
-    return file, card["sha256"]
+@dataclass(frozen=True)
+class Shipped:
+    """Weights of the embedded suite: `baselines/weights/NAME.safetensors`.
+
+    The card beside them (`NAME.json`) holds their sha256 and how they were trained.
+    """
+
+    name: str
+
+    def locate(self) -> tuple[Path, str | None]:
+        """The file and the sha256 that its card names."""
+        file = resource(f"baselines/weights/{self.name}.safetensors")
+        return file, json.loads(file.with_suffix(".json").read_text())["sha256"]
+
+
+@dataclass(frozen=True)
+class Hub:
+    """Published weights on the Hugging Face hub, read from its local cache and never downloaded.
+
+    `licence` is that of the weights as their page states it; `note` says what else a user should
+    know. The sha256 is checked where the publisher or the hub names one.
+    """
+
+    repo: str
+    file: str
+    licence: str
+    sha256: str | None = None
+    revision: str = "main"
+    note: str = ""
+
+    def locate(self) -> tuple[Path, str | None]:
+        """The cached file and its expected sha256.
+
+        Raises:
+            GcbenchError: it has not been fetched.
+        """
+        from huggingface_hub import try_to_load_from_cache
+
+        found = try_to_load_from_cache(self.repo, self.file, revision=self.revision)
+        if not isinstance(found, str):
+            raise GcbenchError(
+                f"{self.repo}/{self.file} is not on this machine",
+                hint="gcbench fetch METHOD:VARIANT brings it; --checkpoint uses a file of your own",
+            )
+        return Path(found), self.sha256
+
+
+Checkpoint = Shipped | Hub
 
 
 def read_state_dict(file: Path, expected_sha256: str | None = None) -> dict[str, torch.Tensor]:

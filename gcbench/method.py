@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from gcbench.checkpoint import load_into, read_state_dict, sha256_of, shipped_weights
+from gcbench.checkpoint import Checkpoint, load_into, read_state_dict, sha256_of
 from gcbench.errors import GcbenchError, unknown_name
 
 if TYPE_CHECKING:
@@ -19,17 +19,6 @@ if TYPE_CHECKING:
 Network = TypeVar("Network", bound="nn.Module")
 PRECISIONS = ("fp32", "bf16")
 PROTOCOLS = ("independent", "published")
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """Where a network's weights come from. `shipped` names a file of `baselines/weights/`.
-
-    A shipped checkpoint has a card beside it (`NAME.json`) that holds its sha256 and how it was
-    trained; the file is refused when the two disagree.
-    """
-
-    shipped: str
 
 
 @dataclass(frozen=True)
@@ -182,7 +171,7 @@ class Method(ABC):
             if not file.is_file():
                 raise GcbenchError(f"no checkpoint at {file}", hint="check --checkpoint")
             return file, None
-        return shipped_weights(self.variant.checkpoints[role].shipped)
+        return self.variant.checkpoints[role].locate()
 
     def load_network(self, role: str, network: Network) -> Network:
         """The network with its role's weights, in eval mode on the device, without gradients."""
