@@ -1,7 +1,7 @@
 """Crops and transforms that turn a raw RGB image into a network's input.
 
-Sources: the ADM crops (openai/guided-diffusion ``image_datasets.py``) as yandex-research/ar-classifier
-uses them for RandAR, LlamaGen and DiT; the validation transform of FoundationVision/VAR.
+Sources: the ADM crops (openai/guided-diffusion ``image_datasets.py``) as used for RandAR, LlamaGen
+and DiT by yandex-research/ar-classifier; the validation transform of FoundationVision/VAR.
 """
 
 from __future__ import annotations
@@ -85,6 +85,6 @@ def var_validation_transform(image: Image, size: int) -> torch.Tensor:
 
 def _central_square(image: Image, size: int, rounded: bool = False) -> Image:
     # ADM floors half a pixel, torchvision's centre crop rounds it (to even).
-    halve = (lambda margin: round(margin / 2)) if rounded else (lambda margin: margin // 2)
-    top, left = halve(image.height - size), halve(image.width - size)
+    height, width = image.height - size, image.width - size
+    top, left = (round(height / 2), round(width / 2)) if rounded else (height // 2, width // 2)
     return image.crop((left, top, left + size, top + size))

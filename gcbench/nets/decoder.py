@@ -175,7 +175,7 @@ class TransformerBlock(nn.Module):
 
 
 class LabelEmbedder(nn.Module):
-    """Class embedding with one extra last row, the unconditional one, if labels are ever dropped."""
+    """Class embedding; if labels are ever dropped, one more row, the unconditional one."""
 
     def __init__(self, num_classes: int, dim: int, dropout_prob: float) -> None:
         super().__init__()

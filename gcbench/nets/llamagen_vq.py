@@ -187,7 +187,7 @@ class VectorQuantizer(nn.Module):
         return F.normalize(weight, dim=1) if self.l2_norm else weight
 
     def forward(self, z: Tensor) -> Tensor:
-        """Features ``[B, e, h, w]`` to indices int64 ``[B, h * w]``; ties go to the lowest index."""
+        """Features ``[B, e, h, w]`` to int64 ``[B, h * w]``; ties go to the lowest index."""
         flat = z.float().flatten(2).transpose(1, 2)  # [B, h*w, e]
         if self.l2_norm:
             flat = F.normalize(flat, dim=2)

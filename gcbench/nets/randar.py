@@ -102,7 +102,7 @@ class RandAR(nn.Module):
         The last image token is left out, and the last block computes nothing but the instruction
         rows: no logit depends on what is skipped.
         """
-        batch, steps = tokens.shape
+        steps = tokens.shape[1]
         visited = self.tok_embeddings(tokens.gather(1, orders))  # [B, N, dim]
         pairs = torch.stack([self.instructions(orders).type_as(visited), visited], dim=2)
         first = self.cls_embedding(classes)[:, None]

@@ -6,7 +6,6 @@ no generator state: weights, optimiser state and the step decide all that follow
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from torch import Tensor
 
 from gcbench.errors import GcbenchError
 from gcbench.streams import stream
-from gcbench.training.data import Split, read_split
+from gcbench.training.data import read_split
 from gcbench.training.optim import build_optimizers, schedule
 from gcbench.training.publish import publish
 from gcbench.training.recipe import Recipe
@@ -161,7 +160,7 @@ class Trainer:
         self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         partial = self.checkpoint.with_suffix(".partial")
         torch.save(content, partial)
-        os.replace(partial, self.checkpoint)
+        partial.replace(self.checkpoint)
 
     def _resume(self) -> Progressed:
         if not self.checkpoint.exists():

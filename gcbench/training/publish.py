@@ -1,10 +1,9 @@
-"""What a finished training leaves: fp16 weights, a card that tells how they were made, the curve."""
+"""What a finished training leaves: fp16 weights, a card of how they were made, the curve."""
 
 from __future__ import annotations
 
 import csv
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +41,13 @@ def publish(
     size = sum(t.numel() * t.element_size() for t in tensors.values())
     if size > LARGEST_BYTES:
         raise GcbenchError(
-            f"recipe {recipe.name}: its weights take {size / 1e6:.1f} MB in fp16, at most 6 MB ship",
+            f"recipe {recipe.name}: {size / 1e6:.1f} MB of fp16 weights, expected at most 6",
             hint="make the network smaller",
         )
     partial = weights.with_suffix(".partial")
     save_file(tensors, partial)
-    os.replace(partial, weights)
+    partial.chmod(0o644)
+    partial.replace(weights)
     card: dict[str, Any] = {
         "name": recipe.name,
         "sha256": sha256_of(weights),

@@ -24,8 +24,9 @@ class Task(Protocol):
     def batch(self, rows: Tensor, generator: torch.Generator) -> Batch:
         """Inputs of one step from training rows ``[B]``; all tensors on the CPU."""
 
-    def losses(self, *batch: Tensor) -> dict[str, Tensor]:
-        """Scalars to log; ``loss`` is minimised."""
+    @property
+    def losses(self) -> Callable[..., dict[str, Tensor]]:
+        """From the tensors of a batch to scalars to log; ``loss`` is minimised."""
 
     def after_step(self, step: int, batch: Batch, generator: torch.Generator) -> None:
         """Anything between two steps, such as the restart of unused codes."""

@@ -1,0 +1,194 @@
+"""Task ``randar``: maximum likelihood of a RandAR transformer over tokenised training images.
+
+The tokenizer is run once, over several augmented views of every image; training then reads tokens
+only. Random orders are drawn afresh for every sample of every step (RandAR), or all are raster.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from gcbench.checkpoint import load_into, read_state_dict, sha256_of
+from gcbench.errors import GcbenchError, unknown_name
+from gcbench.nets.llamagen_vq import VQModel
+from gcbench.nets.randar import RandAR
+from gcbench.resources import resource
+from gcbench.streams import stream
+from gcbench.training.data import Split, as_rgb, centre_view, random_view
+from gcbench.training.recipe import Recipe, from_table, read_recipe
+from gcbench.training.tasks import Batch, Echo
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the transformer learns.
+
+    Attributes:
+        order: ``random`` or ``raster``.
+        tokenizer: recipe of the tokenizer; its weights are looked for in the output folder, then
+            among the shipped ones.
+        image_size: side in pixels.
+        views: views per image; the first is the centre crop, the others are random crops.
+        max_short_side: of the random crops, see :func:`gcbench.preprocess.random_crop`.
+        class_dropout: share of samples whose class is replaced by the unconditional one.
+        evaluated_images: held-out images that an evaluation classifies, the last one takes all.
+        evaluated_orders: orders per image in the last evaluation; the others take one.
+    """
+
+    order: str = "random"
+    tokenizer: str = "mini-vq"
+    image_size: int = 32
+    views: int = 4
+    max_short_side: int = 40
+    class_dropout: float = 0.0
+    evaluated_images: int = 500
+    evaluated_orders: int = 5
+
+
+class RandARTask:
+    """Cross-entropy of every token given those visited before it."""
+
+    def __init__(
+        self, recipe: Recipe, train: Split, held_out: Split, out: Path, work: Path, echo: Echo
+    ) -> None:
+        self.recipe = recipe
+        self.options = options = from_table(Options, recipe.options, f"[options] of {recipe.name}")
+        if options.order not in ("random", "raster"):
+            raise unknown_name(
+                f"order in recipe {recipe.name}", options.order, ("random", "raster")
+            )
+        self.model = RandAR(**recipe.model)
+        self.module: nn.Module = self.model
+        file = _tokenizer_file(options.tokenizer, out)
+        self.tokenizer_sha256 = sha256_of(file)
+        vq = VQModel(**read_recipe(options.tokenizer).model)
+        load_into(vq, read_state_dict(file), file)
+        views = Views(vq.eval(), self.tokenizer_sha256, options, recipe.seed, work, echo)
+        self.tokens = torch.from_numpy(views.of(train, options.views))  # [views, n, N]
+        self.labels = torch.from_numpy(train.labels)
+        self.held_out = torch.from_numpy(views.of(held_out, 1))[0].long()  # [m, N]
+        self.held_out_labels = torch.from_numpy(held_out.labels)
+
+    def batch(self, rows: Tensor, generator: torch.Generator) -> Batch:
+        view = torch.randint(len(self.tokens), rows.shape, generator=generator)
+        tokens = self.tokens[view, rows].long()  # [B, N]
+        dropped = torch.rand(len(rows), generator=generator) < self.options.class_dropout
+        classes = torch.where(dropped, self.model.num_classes, self.labels[rows])
+        return tokens, classes, self._orders(len(rows), generator)
+
+    def _orders(self, count: int, generator: torch.Generator) -> Tensor:
+        steps = self.model.block_size
+        if self.options.order == "raster":
+            return torch.arange(steps).expand(count, steps)
+        return torch.rand(count, steps, generator=generator).argsort(dim=1)
+
+    def losses(self, tokens: Tensor, classes: Tensor, orders: Tensor) -> dict[str, Tensor]:
+        logits = self.model(tokens, classes, orders)  # [B, N, V]
+        targets = tokens.gather(1, orders)
+        return {"loss": F.cross_entropy(logits.flatten(0, 1), targets.flatten())}
+
+    def after_step(self, step: int, batch: Batch, generator: torch.Generator) -> None:
+        pass
+
+    def evaluate(self, last: bool) -> dict[str, float]:
+        """Accuracy by the mean log-likelihood over orders, all classes being candidates."""
+        images = len(self.held_out) if last else self.options.evaluated_images
+        trials = self.options.evaluated_orders if last and self.options.order == "random" else 1
+        device = self.model.output.weight.device
+        classes = torch.arange(self.model.num_classes)
+        scores = []
+        for start in range(0, min(images, len(self.held_out)), 16):
+            tokens = self.held_out[start : start + 16]
+            generator = stream(self.recipe.name, "evaluation", self.recipe.seed, start)
+            orders = self._orders(len(tokens) * trials, generator)
+            shape = (len(tokens), trials, len(classes))
+            grid = (
+                tokens[:, None, None].expand(*shape, -1).flatten(0, 2),
+                classes.expand(shape).flatten(),
+                orders.view(len(tokens), trials, 1, -1).expand(*shape, -1).flatten(0, 2),
+            )
+            per_token = self.model.token_log_likelihood(*(t.to(device) for t in grid))
+            scores.append(per_token.sum(1).view(shape).cpu())
+        table = torch.cat(scores)  # [m, K, C]
+        labels = self.held_out_labels[: len(table)]
+        own = table.mean(1).gather(1, labels[:, None]).mean()
+        accuracy = (table.mean(1).argmax(1) == labels).float().mean()
+        metrics = {"accuracy": float(accuracy), "log_likelihood": float(own)}
+        if trials > 1:
+            metrics[f"accuracy_{trials}_orders"] = metrics["accuracy"]
+            metrics["accuracy"] = float((table[:, 0].argmax(1) == labels).float().mean())
+        return metrics
+
+    def network(self) -> nn.Module:
+        return self.model
+
+    def notes(self) -> dict[str, Any]:
+        name = self.options.tokenizer
+        return {"tokenizer": {"name": name, "sha256": self.tokenizer_sha256}}
+
+
+def _tokenizer_file(name: str, out: Path) -> Path:
+    trained = out / f"{name}.safetensors"
+    if trained.exists():
+        return trained
+    try:
+        return resource(f"baselines/weights/{name}.safetensors")
+    except GcbenchError:
+        raise GcbenchError(
+            f"tokenizer {name!r} is neither in {out} nor among the shipped weights",
+            hint=f"train it first: gcbench train {name}",
+        ) from None
+
+
+class Views:
+    """Tokenised views of images, kept in the work folder under a digest of all that made them."""
+
+    def __init__(
+        self, vq: VQModel, tokenizer: str, options: Options, seed: int, work: Path, echo: Echo
+    ) -> None:
+        self.vq, self.tokenizer, self.options = vq, tokenizer, options
+        self.seed, self.work, self.echo = seed, work, echo
+
+    def of(self, split: Split, count: int) -> NDArray[np.int16]:
+        """Tokens of ``count`` views of each image, ``[count, n, N]``."""
+        options = self.options
+        made_of = (
+            split.digest(), self.tokenizer, options.image_size, options.max_short_side, self.seed,
+        )  # fmt: skip
+        name = hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]
+        return np.stack([self._view(split, f"{name}-{view}", view) for view in range(count)])
+
+    def _view(self, split: Split, name: str, view: int) -> NDArray[np.int16]:
+        file = self.work / f"tokens-{name}.npy"
+        if file.exists():
+            loaded: NDArray[np.int16] = np.load(file, allow_pickle=False)
+            return loaded
+        self.echo(f"tokenising view {view} of {len(split.images)} images")
+        size, longest = self.options.image_size, self.options.max_short_side
+        generator = stream("view", self.seed, view)
+        parts = []
+        for start in range(0, len(split.images), 256):
+            images = split.images[start : start + 256]
+            crops = [
+                random_view(image, size, longest, generator) if view else centre_view(image, size)
+                for image in images
+            ]
+            with torch.inference_mode():
+                grey = torch.from_numpy(np.stack(crops))
+                parts.append(self.vq.encode(as_rgb(grey)).short().numpy())
+        tokens = np.concatenate(parts)  # [n, N]
+        self.work.mkdir(parents=True, exist_ok=True)
+        partial = file.with_suffix(".partial")
+        with partial.open("wb") as stream_:
+            np.save(stream_, tokens)
+        partial.replace(file)
+        return tokens
