@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -43,12 +43,33 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Metric:
+    """What a benchmark's headline number is: the accuracy, or that of its worst group.
+
+    With `fields`, a group is a combination of one value per field of `Sample.groups` (male x y,
+    say) and the headline is the lowest accuracy of a group; groups that hold a value of `ignore`
+    do not count.
+    """
+
+    fields: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """`accuracy`, or the groups whose worst it is: `worst male x y`."""
+        return f"worst {' x '.join(self.fields)}" if self.fields else "accuracy"
+
+
+@dataclass(frozen=True)
 class Benchmark:
     """A named set of samples with the candidate classes to tell apart.
 
     `classes` are indices into `label_space`, ascending: those present in the set, so a 200-class
     set is a 200-way problem whatever the label space's size. `digest` identifies the content
-    (pixels and labels, or file list) and `subset` the rule that chose the samples.
+    (pixels and labels, or file list) and `subset` the rule that chose the samples. `expected` is
+    how many samples the complete set has, where that is known. `precropped` is the side of the
+    square that the images were cropped to before they were published: such an image is scaled to
+    a network's input as a whole, never cropped again.
     """
 
     name: str
@@ -58,6 +79,9 @@ class Benchmark:
     samples: tuple[Sample, ...]
     digest: str
     subset: str = "full"
+    metric: Metric = Metric()
+    precropped: int | None = None
+    expected: int | None = None
 
     def __post_init__(self) -> None:
         candidates = set(self.classes)
@@ -78,31 +102,43 @@ class Benchmark:
         text = "\n".join(f"{s.id}\t{s.label}" for s in self.samples)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def choose(self, subset: str) -> Benchmark:
-        """The same benchmark restricted by a subset rule: `full`, `first-N` or `random-N`.
+    @property
+    def groups(self) -> dict[str, list[str]]:
+        """The values of each group field, in the order of the samples."""
+        fields = self.samples[0].groups if self.samples else ()
+        return {field: [s.groups[field] for s in self.samples] for field in fields}
 
-        N counts samples per class. `first-N` takes them in the benchmark's own order (for the
-        published 2K protocol N = 2); `random-N` ranks a class's samples by a hash of their id,
-        so the choice depends on neither order nor machine.
+    def choose(self, subset: str) -> Benchmark:
+        """The same benchmark restricted by a subset rule. N counts samples per class.
+
+        `full`: all. `first-N`: in the benchmark's own order. `official-2k`: the first two of each
+        class in the sorted order of ids, as the published evaluation takes them (2,000 images of
+        1,000 classes). `random-N` and `random-N@SEED` (seed 0 when left out): a class's samples
+        ranked by a hash of seed and id, so that the choice depends on neither order nor machine,
+        and a smaller N chooses part of a larger one.
 
         Raises:
             GcbenchError: the rule is unknown or N is not positive.
         """
-        if subset == self.subset or subset == "full":
+        if subset in ("full", self.subset):
             return self
-        match = re.fullmatch(r"(first|random)-(\d+)", subset)
-        if not match or int(match[2]) < 1:
+        match = re.fullmatch(r"(first)-(\d+)|(random)-(\d+)(?:@(\d+))?|official-2k", subset)
+        count = int(match[2] or match[4] or 2) if match else 0
+        if match is None or count < 1:
             raise GcbenchError(
                 f"unknown subset {subset!r}",
-                hint="use full, first-N or random-N with N >= 1 samples per class",
+                hint="use full, first-N or random-N[@SEED] with N >= 1 samples per class, "
+                "or official-2k",
             )
-        rank = _hash_rank if match[1] == "random" else None
-        chosen = set()
+        chosen: set[str] = set()
         for members in self.by_class().values():
-            ordered = sorted(members, key=rank) if rank else members
-            chosen.update(s.id for s in ordered[: int(match[2])])
+            if match[3]:
+                members = sorted(members, key=_hash_rank(int(match[5] or 0)))
+            elif not match[1]:
+                members = sorted(members, key=lambda s: s.id)
+            chosen.update(s.id for s in members[:count])
         kept = tuple(s for s in self.samples if s.id in chosen)
-        return replace(self, samples=kept, subset=subset)
+        return replace(self, samples=kept, subset=subset.removesuffix("@0"))
 
     def by_class(self) -> dict[int, list[Sample]]:
         """Samples grouped by label, classes ascending, benchmark order inside a class."""
@@ -112,8 +148,8 @@ class Benchmark:
         return groups
 
 
-def _hash_rank(sample: Sample) -> str:
-    return hashlib.sha256(f"subset\0{sample.id}".encode()).hexdigest()
+def _hash_rank(seed: int) -> Callable[[Sample], str]:
+    return lambda s: hashlib.sha256(f"subset\0{seed}\0{s.id}".encode()).hexdigest()
 
 
 class BenchmarkFamily(ABC):
@@ -126,10 +162,27 @@ class BenchmarkFamily(ABC):
 
     suite: ClassVar[str]
     names: ClassVar[Mapping[str, str]]
+    data_sets: ClassVar[Mapping[str, str]] = {}
+
+    def fetch(self, name: str, data_root: Path, source: Path | None = None) -> Path:
+        """Brings one of `data_sets` below `data_root`, from the folder `source` or the network.
+
+        Raises:
+            GcbenchError: it cannot be had, or is not what it should be.
+        """
+        raise GcbenchError(f"{name} cannot be fetched", hint=self.data_sets.get(name))
 
     def accepts(self, name: str) -> bool:
         """Whether `load` knows this benchmark name."""
         return name in self.names
+
+    def locate(self, name: str, data_root: Path | None = None) -> str:
+        """Where the benchmark's data lie on this machine, for people to read.
+
+        Raises:
+            GcbenchError: they are nowhere; the message names the places looked at.
+        """
+        return "ships with gcbench"
 
     @abstractmethod
     def load(self, name: str, data_root: Path | None = None) -> Benchmark:
@@ -143,3 +196,13 @@ class BenchmarkFamily(ABC):
 def ordered_classes(labels: Sequence[int]) -> tuple[int, ...]:
     """The candidate classes of a set: those present, ascending."""
     return tuple(sorted(set(labels)))
+
+
+def content_digest(what: str, rows: Iterable[tuple[str, int, int | None]]) -> str:
+    """sha256 that identifies a set by its file list; no pixel is read, so it costs seconds.
+
+    Hashes `what`, then a line per file, sorted: id, label and size in bytes, separated by tabs. The
+    size is left empty where samples are rows of a table and not files.
+    """
+    lines = sorted(f"{id}\t{label}\t{'' if size is None else size}" for id, label, size in rows)
+    return hashlib.sha256("\n".join([what, *lines]).encode()).hexdigest()

@@ -104,6 +104,8 @@ class PlannedRun:
             "shard_size": SHARD_SIZE,
             "sample_ids": [s.id for s in self.benchmark.samples],
             "labels": [s.label for s in self.benchmark.samples],
+            "groups": self.benchmark.groups,
+            "metric": asdict(self.benchmark.metric),
         }
 
 
