@@ -63,6 +63,16 @@ class Mini(BenchmarkFamily):
         "mini-c-jpeg": "mini-val with JPEG compression, severity 3 (others: mini-c:jpeg:1..5)",
     }
 
+    data_sets: ClassVar[dict[str, str]] = {
+        "fashion-mnist": "60,000 training and 10,000 test images, 31 MB, MIT licence"
+    }
+
+    def fetch(self, name: str, data_root: Path, source: Path | None = None) -> Path:
+        """Brings Fashion-MNIST, on whose training split the mini models are trained."""
+        from ._fashion_mnist import find_fashion_mnist
+
+        return find_fashion_mnist(source, data_root)
+
     def accepts(self, name: str) -> bool:
         return name in self.names or _corruption(name) is not None
 

@@ -58,7 +58,7 @@ def list_() -> None:
     width = max(len(n) for n in [*registry.methods, *registry.benchmark_names])
     click.echo("methods")
     for name, method in sorted(registry.methods.items()):
-        variants = ", ".join(v.name for v in method.variants)
+        variants = ", ".join(v.name for v in method.variants) or "by name"
         click.echo(f"  {name:<{width}}  {method.summary} [{variants}]")
     click.echo("benchmarks")
     for family in registry.families:
@@ -91,6 +91,35 @@ def _checkpoints(
     return files
 
 
+def _preprocessing_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that replace a method's own preprocessing settings, where it has such."""
+    options = (
+        click.option("--mean", callback=_three_numbers, help="Channel means, as 0.5,0.5,0.5."),
+        click.option("--std", callback=_three_numbers, help="Channel deviations."),
+        click.option("--size", type=click.IntRange(min=1), help="Input side in pixels."),
+        click.option("--interpolation", type=click.Choice(["bilinear", "bicubic", "lanczos"])),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def _three_numbers(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> tuple[float, ...] | None:
+    if value is None:
+        return None
+    try:
+        numbers = tuple(float(part) for part in value.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) != 3:
+        raise GcbenchError(
+            f"--{param.name} {value}: expected three numbers", hint="for example 0.485,0.456,0.406"
+        )
+    return numbers
+
+
 def _results_option(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
         "--results",
@@ -106,7 +135,7 @@ def _results_option(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--bench", "benches", multiple=True, required=True, callback=_split, help="or suite:NAME"
 )
-@click.option("--variant", help="Size or training of the method; the first one by default.")
+@click.option("--variant", help="Size or training; the first by default. Short: METHOD:VARIANT.")
 @click.option("--trials", type=int, help="K: token orders (or other trials) per image.")
 @click.option("--rule", help="How trials combine in the progress and summary lines.")
 @click.option("--seed", type=int, default=0, show_default=True)
@@ -120,6 +149,7 @@ def _results_option(function: Callable[..., Any]) -> Callable[..., Any]:
     "--checkpoint", "checkpoints", multiple=True, callback=_checkpoints, help="[ROLE=]FILE"
 )
 @click.option("--data-root", type=click.Path(path_type=Path), envvar="GCBENCH_DATA")
+@_preprocessing_options
 @_results_option
 @click.option("--rerun", type=click.Choice(["missing", "failed", "all"]), default="missing")
 @click.option("--dry-run", is_flag=True, help="Show what would be computed and stop.")
@@ -127,7 +157,9 @@ def run(**options: Any) -> None:
     """Score benchmarks with methods; finished work is kept and never done twice."""
     from gcbench.session import run_session
 
-    sys.exit(run_session(_registry(), **options))
+    given = {name: options.pop(name) for name in ("mean", "std", "size", "interpolation")}
+    preprocessing = {name: value for name, value in given.items() if value is not None}
+    sys.exit(run_session(_registry(), preprocessing=preprocessing, **options))
 
 
 @main.command()
@@ -220,12 +252,14 @@ def train(name: str, data_root: Path | None, out: Path | None, work: Path | None
 @click.argument("name")
 @click.option("--from", "source", type=click.Path(path_type=Path), help="Folder that has it.")
 @click.option("--data-root", type=click.Path(path_type=Path), envvar="GCBENCH_DATA")
-@click.option("--download", is_flag=True, help="Allow a download when nothing local is found.")
-def fetch(name: str, source: Path | None, data_root: Path | None, download: bool) -> None:
-    """Bring a data set to the data root: from a folder, a system package, or the network."""
-    from gcbench.fetch import fetch as fetch_data
+def fetch(name: str, source: Path | None, data_root: Path | None) -> None:
+    """Bring a data set, or the published weights of METHOD or METHOD:VARIANT.
 
-    click.echo(fetch_data(name, source=source, data_root=data_root, download=download))
+    This is the only command that uses the network.
+    """
+    from gcbench.fetch import fetch as fetch_by_name
+
+    fetch_by_name(_registry(), name, source=source, data_root=data_root, echo=click.echo)
 
 
 if __name__ == "__main__":

@@ -1,158 +1,82 @@
-"""Finds or downloads the data sets that gcbench does not ship."""
+"""Brings what does not ship: data sets, and published weights from the Hugging Face hub."""
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import os
-import shutil
-import subprocess
-import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
+from gcbench.checkpoint import Hub, sha256_of
 from gcbench.errors import GcbenchError, unknown_name
+from gcbench.registry import Registry
 
-DEBIAN_PACKAGE = "dataset-fashion-mnist"
-DEBIAN_FOLDER = Path("usr/share/datasets/fashion-mnist")
-
-# sha256 of the uncompressed files: distributions compress the same bytes differently.
-SHA256 = {
-    "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-    "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-    "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-    "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
-}
+Echo = Callable[[str], object]
 
 
 def fetch(
-    name: str, *, source: Path | None = None, data_root: Path | None = None, download: bool = False
-) -> Path:
-    """Brings a data set below `data_root` (``data`` if None) and returns its folder there.
+    registry: Registry,
+    name: str,
+    *,
+    source: Path | None = None,
+    data_root: Path | None = None,
+    echo: Echo = print,
+) -> None:
+    """Brings a data set below `data_root` (`data` if None), or the weights of METHOD[:VARIANT].
 
     Raises:
-        GcbenchError: the name is unknown, or as `find_fashion_mnist` does.
+        GcbenchError: nothing of that name, no access, no network, or a file that is not what its
+            card says.
     """
-    if name != "fashion-mnist":
-        raise unknown_name("data set", name, ["fashion-mnist"])
-    return find_fashion_mnist(source, data_root or Path("data"), download=download)
+    for family in registry.families:
+        if name in family.data_sets:
+            echo(f"{name}: {family.data_sets[name]}")
+            echo(str(family.fetch(name, data_root or Path("data"), source)))
+            return
+    method, _, variant = name.partition(":")
+    if method not in registry.methods:
+        known = [n for family in registry.families for n in family.data_sets]
+        raise unknown_name("data set or method", name, [*known, *registry.methods])
+    chosen = registry.method(method).variant_named(variant or None)
+    wanted = [c for c in chosen.checkpoints.values() if isinstance(c, Hub)]
+    if not wanted:
+        echo(f"{method}:{chosen.name} needs nothing: its weights ship with gcbench")
+    for checkpoint in wanted:
+        echo(str(download(checkpoint, echo)))
 
 
-def find_fashion_mnist(folder: Path | None, dest: Path, *, download: bool = False) -> Path:
-    """Puts the four checked files of Fashion-MNIST into ``dest/fashion-mnist/`` as gzipped IDX.
+def download(checkpoint: Hub, echo: Echo) -> Path:
+    """A hub file, its size announced first, resumed when it was cut, its sha256 checked.
 
-    Sources, in this order: `folder` (searched with its subfolders, gzipped or plain) and nothing
-    else when one is given; what an earlier call left in `dest`; an installed Debian package; and,
-    only with `download`, Debian's package unpacked without root, then torchvision's mirror.
-
-    Returns:
-        The folder ``dest/fashion-mnist``.
-
-    Raises:
-        GcbenchError: no source has all four files, or one of them is not what it should be.
+    The hub names the sha256 of every large file, so the check does not depend on the card.
     """
-    target = dest / "fashion-mnist"
-    places = [folder] if folder else [target, Path("/") / DEBIAN_FOLDER]
-    if folder and not folder.is_dir():
-        raise GcbenchError(f"no folder {folder}", hint="name the folder of the four IDX files")
-    missing: list[str] = []
-    for place in places:
-        found = _search(place)
-        missing = [name for name in SHA256 if name not in found]
-        if not missing:
-            return _copy(found, target)
-    if folder:
-        raise GcbenchError(
-            f"{folder} holds no {missing[0]}[.gz]",
-            hint="the folder must hold Fashion-MNIST's four IDX files, gzipped or plain",
-        )
-    if not download:
-        raise GcbenchError(
-            "Fashion-MNIST was not found on this machine",
-            hint="give the folder of its four IDX files (--from) or allow the network (--download)",
-        )
-    with tempfile.TemporaryDirectory() as scratch:
-        return _copy(_download(Path(scratch)), target)
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 
-
-def _search(folder: Path) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*-ubyte*")):
-        name = path.name.removesuffix(".gz")
-        if name in SHA256 and path.is_file():
-            found.setdefault(name, path)
-    return found
-
-
-def _copy(found: dict[str, Path], target: Path) -> Path:
-    """Checks the four files and writes them gzipped into `target`, each of them atomically."""
-    target.mkdir(parents=True, exist_ok=True)
-    for name, path in found.items():
-        content = _checked_content(name, path)
-        place = target / f"{name}.gz"
-        if place.exists() and path.samefile(place):
-            continue
-        partial = place.with_suffix(f".{os.getpid()}.part")
-        if path.suffix == ".gz":
-            shutil.copyfile(path, partial)
-        else:
-            partial.write_bytes(gzip.compress(content, mtime=0))
-        partial.replace(place)
-    return target
-
-
-def _checked_content(name: str, path: Path) -> bytes:
+    where = f"{checkpoint.repo}/{checkpoint.file}"
     try:
-        content = path.read_bytes()
-        if path.suffix == ".gz":
-            content = gzip.decompress(content)
-    except (OSError, EOFError) as error:  # a bad gzip header is an OSError, a cut one EOFError
-        raise GcbenchError(f"{path} cannot be read: {error}", hint="fetch the file again") from None
-    digest = hashlib.sha256(content).hexdigest()
-    if digest != SHA256[name]:
+        url = hf_hub_url(checkpoint.repo, checkpoint.file, revision=checkpoint.revision)
+        found = get_hf_file_metadata(url)
+        size = f"{found.size / 1e9:.2f} GB" if found.size else "size unknown"
+        echo(f"{where}: {size}, licence {checkpoint.licence}")
+        file = Path(hf_hub_download(checkpoint.repo, checkpoint.file, revision=checkpoint.revision))
+    except GatedRepoError as error:
         raise GcbenchError(
-            f"{path} is not Fashion-MNIST's {name}: sha256 {digest[:12]}..., "
-            f"expected {SHA256[name][:12]}...",
-            hint="fetch the file again",
+            f"{checkpoint.repo} is gated",
+            hint=f"accept its terms at huggingface.co/{checkpoint.repo}, then `hf auth login`",
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise GcbenchError(
+            f"{where} does not exist or is private", hint=checkpoint.note or "check its page"
+        ) from error
+    except (HfHubHTTPError, OSError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise GcbenchError(
+            f"{where} could not be fetched ({reason[:200]})",
+            hint="run the same command again: a partial download is resumed",
+        ) from error
+    expected = checkpoint.sha256 or (found.etag if found.etag and len(found.etag) == 64 else None)
+    if expected and (got := sha256_of(file)) != expected:
+        raise GcbenchError(
+            f"{where} has sha256 {got}, expected {expected}",
+            hint=f"delete {file} and fetch it again",
         )
-    return content
-
-
-def _download(scratch: Path) -> dict[str, Path]:
-    reasons = []
-    for source in (_from_debian, _from_torchvision):
-        try:
-            found = _search(source(scratch))
-        except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
-            reason = getattr(error, "stderr", None) or str(error)
-            reasons.append(reason.strip().splitlines()[-1])
-            continue
-        if len(found) == len(SHA256):
-            return found
-        reasons.append(f"{source.__name__} gave {len(found)} of {len(SHA256)} files")
-    raise GcbenchError(
-        f"Fashion-MNIST could not be downloaded: {'; '.join(reasons)}",
-        hint="fetch its four IDX files on another machine and name their folder",
-    )
-
-
-def _from_debian(scratch: Path) -> Path:
-    """Debian's package, unpacked without root."""
-    subprocess.run(
-        ["apt-get", "download", DEBIAN_PACKAGE],
-        cwd=scratch,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    for package in scratch.glob(f"{DEBIAN_PACKAGE}_*.deb"):
-        subprocess.run(
-            ["dpkg-deb", "-x", package, scratch], check=True, capture_output=True, text=True
-        )
-    return scratch / DEBIAN_FOLDER
-
-
-def _from_torchvision(scratch: Path) -> Path:
-    from torchvision.datasets import FashionMNIST
-
-    FashionMNIST(root=scratch, download=True)
-    return scratch / "FashionMNIST" / "raw"
+    return file

@@ -44,12 +44,14 @@ class Runtime:
     `protocol` "published" draws trials as the paper's script does, from one sequential stream, so
     that they depend on the images before; the default derives each from its own name.
     `checkpoint_files` replaces the card's checkpoint of a role by a file of the user's own.
+    `preprocessing` overrides a method's own settings (mean, std, size, interpolation).
     """
 
     device: str = "cpu"
     precision: str = "fp32"
     protocol: str = "independent"
     checkpoint_files: Mapping[str, Path] = field(default_factory=dict)
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -120,9 +122,16 @@ class Method(ABC):
     max_trials: ClassVar[int | None] = 1
     default_rule: ClassVar[str] = "mean"
 
+    preprocessing_options: ClassVar[frozenset[str]] = frozenset()
+
     def __init__(self, variant: Variant, runtime: Runtime):
         self.variant = variant
         self.runtime = runtime
+        for option in sorted(set(runtime.preprocessing) - self.preprocessing_options):
+            raise GcbenchError(
+                f"{self.name} does not take --{option}: its preprocessing belongs to its weights",
+                hint="leave it out",
+            )
 
     @classmethod
     def variant_named(cls, name: str | None) -> Variant:

@@ -34,6 +34,7 @@ def run_session(
     protocol: str,
     batch_size: int | None,
     checkpoints: Mapping[str, Path],
+    preprocessing: Mapping[str, Any],
     data_root: Path | None,
     results: Path,
     rerun: str,
@@ -49,9 +50,14 @@ def run_session(
     if rule is not None:
         rule_named(rule)
     chosen = _subset(limit_per_class, subset)
-    runtime_options = {"precision": precision, "protocol": protocol}
     loaded = [registry.benchmark(n, data_root).choose(chosen) for n in _expand(registry, benches)]
-    runtime = Runtime(device=_device(device), checkpoint_files=dict(checkpoints), **runtime_options)
+    runtime = Runtime(
+        device=_device(device),
+        precision=precision,
+        protocol=protocol,
+        checkpoint_files=checkpoints,
+        preprocessing=preprocessing,
+    )
     chosen_methods = [_method(registry, name, variant, runtime) for name in methods]
     store = Store(results, create=not dry_run)
     planned = plan(chosen_methods, loaded, store, trials=trials, seed=seed)
@@ -101,8 +107,14 @@ def _expand(registry: Registry, names: Sequence[str]) -> list[str]:
 
 
 def _method(registry: Registry, name: str, variant: str | None, runtime: Runtime) -> Method:
+    name, separator, short = name.partition(":")
+    if separator and variant is not None:
+        raise GcbenchError(
+            f"--method {name}:{short} and --variant {variant} both choose a variant",
+            hint="give one of them",
+        )
     cls = registry.method(name)
-    chosen = cls.variant_named(variant)
+    chosen = cls.variant_named(short if separator else variant)
     for role in runtime.checkpoint_files:
         if role not in chosen.checkpoints:
             raise GcbenchError(

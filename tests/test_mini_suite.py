@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gcbench._plugins.benchmarks import mini
 from PIL import Image
 
-from gcbench import fetch
+from gcbench._plugins.benchmarks import _fashion_mnist as fetch
+from gcbench._plugins.benchmarks import mini
+from gcbench._plugins.benchmarks._fashion_mnist import find_fashion_mnist
 from gcbench.corruptions import gaussian_noise, jpeg_compression
 from gcbench.errors import GcbenchError
-from gcbench.fetch import find_fashion_mnist
 from gcbench.registry import Registry
 from gcbench.resources import resource
 from tools.mini_suite import fashion
@@ -322,7 +322,7 @@ def test_plain_and_gzipped_files_are_found_in_subfolders(
         assert gzip.decompress((folder / f"{name}.gz").read_bytes()) == content
     assert len(list(folder.iterdir())) == 4
     # What was found once is found again without naming the folder.
-    assert fetch.fetch("fashion-mnist", data_root=tmp_path / "data") == folder
+    assert find_fashion_mnist(None, tmp_path / "data") == folder
 
 
 def test_a_damaged_file_is_refused(tmp_path: Path, idx_files: dict[str, bytes]) -> None:
@@ -350,20 +350,18 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
         find_fashion_mnist(tmp_path / "nowhere", tmp_path / "data")
 
 
-def test_an_unknown_data_set_is_refused_with_a_suggestion(tmp_path: Path) -> None:
-    with pytest.raises(GcbenchError, match="did you mean 'fashion-mnist'"):
-        fetch.fetch("fashion-minst", data_root=tmp_path)
-
-
-def test_nothing_is_downloaded_unless_allowed(
+def test_what_is_in_the_given_folder_is_never_downloaded(
     tmp_path: Path, idx_files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(scratch: Path) -> dict[str, Path]:
         raise AssertionError("tried to download")
 
     monkeypatch.setattr(fetch, "_download", refuse)
-    with pytest.raises(GcbenchError, match="not found on this machine"):
-        find_fashion_mnist(None, tmp_path / "data")
+    with pytest.raises(GcbenchError, match="holds no"):
+        find_fashion_mnist(tmp_path, tmp_path / "data")
+    for name, content in idx_files.items():
+        (tmp_path / name).write_bytes(content)
+    assert find_fashion_mnist(tmp_path, tmp_path / "data").is_dir()
 
 
 def test_a_failed_download_gives_the_reason_of_every_source(
@@ -375,4 +373,4 @@ def test_a_failed_download_gives_the_reason_of_every_source(
     monkeypatch.setattr(fetch, "_from_debian", fail)
     monkeypatch.setattr(fetch, "_from_torchvision", fail)
     with pytest.raises(GcbenchError, match=r"no route to the mirror; no route to the mirror"):
-        find_fashion_mnist(None, tmp_path / "data", download=True)
+        find_fashion_mnist(None, tmp_path / "data")

@@ -16,10 +16,10 @@ import click
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.mini import FASHION_10, ImageSet, read_manifest
-from gcbench.checkpoint import shipped_weights
+from gcbench._plugins.benchmarks._fashion_mnist import find_fashion_mnist
+from gcbench._plugins.benchmarks.mini import FASHION_10, ImageSet, read_manifest
+from gcbench.checkpoint import Shipped
 from gcbench.errors import GcbenchError
-from gcbench.fetch import find_fashion_mnist
 from tools.mini_suite.fashion import REFERENCE, fashion_sets
 from tools.mini_suite.files import (
     FASHION_MNIST,
@@ -77,11 +77,11 @@ def build(names: tuple[str, ...], cache: Path, fashion_mnist: Path | None) -> di
     built = {name: icon_set(name, cache) for name in names if name in ICON_SETS}
     from_fashion = [name for name in names if name not in ICON_SETS]
     if from_fashion:
-        sets = fashion_sets(find_fashion_mnist(fashion_mnist, cache, download=True))
+        sets = fashion_sets(find_fashion_mnist(fashion_mnist, cache))
         for name in from_fashion:
             source: Source = {**FASHION_MNIST, "count": len(sets[name].ids)}
             if name == "mini-a":
-                source["reference_sha256"] = shipped_weights(REFERENCE)[1]
+                source["reference_sha256"] = Shipped(REFERENCE).locate()[1]
             built[name] = sets[name], [source]
     return built
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.mini import FASHION_10, ImageSet, corrupt
+from gcbench._plugins.benchmarks.mini import FASHION_10, ImageSet, corrupt
 from gcbench.training.data import Split, as_rgb, centre_view, read_split
 
 VAL_PER_CLASS = 200
@@ -53,11 +53,11 @@ def reference_predictions(split: Split) -> npt.NDArray[np.int64]:
     """What the shipped reference CNN answers for every image, [N], in fp32 on the CPU."""
     import torch
 
-    from gcbench.checkpoint import load_into, read_state_dict, shipped_weights
+    from gcbench.checkpoint import Shipped, load_into, read_state_dict
     from gcbench.nets.mini_cnn import MiniCNN
     from gcbench.training.classifier import Options
 
-    file, sha256 = shipped_weights(REFERENCE)
+    file, sha256 = Shipped(REFERENCE).locate()
     card = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
     network = MiniCNN(**card["recipe"]["model"])
     load_into(network, read_state_dict(file, sha256), file)

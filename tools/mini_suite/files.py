@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.mini import FASHION_10, ImageSet, content_digest
+from gcbench._plugins.benchmarks.mini import FASHION_10, ImageSet, content_digest
 from tools.mini_suite.icons import IconSet
 
 ROLES = {

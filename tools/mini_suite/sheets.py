@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.mini import FASHION_10, ImageSet
+from gcbench._plugins.benchmarks.mini import FASHION_10, ImageSet
 
 if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont
