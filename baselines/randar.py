@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from gcbench.checkpoint import Shipped
+from gcbench.checkpoint import ByHand, Checkpoint, Hub, Shipped
 from gcbench.method import GenerativeMethod, SampleKey, Trials, Variant, Work
 
 if TYPE_CHECKING:
@@ -15,35 +15,47 @@ if TYPE_CHECKING:
     from gcbench.nets.llamagen_vq import VQModel
     from gcbench.nets.randar import RandAR as Network
 
-MINI_TOKENIZER = {
-    "codebook_size": 512,
-    "codebook_embed_dim": 8,
-    "ch": 32,
-    "ch_mult": (1, 2, 2),
-    "num_res_blocks": 1,
-    "z_channels": 64,
+# Official configurations at 256 px: 16 x 16 tokens of LlamaGen's tokenizer, ImageNet's classes.
+SIZES: dict[str, dict[str, Any]] = {
+    "l": {"dim": 1024, "n_layer": 24, "n_head": 16},
+    "xl": {"dim": 1280, "n_layer": 36, "n_head": 20},
 }
-MINI_MODEL = {
-    "dim": 192,
-    "n_layer": 6,
-    "n_head": 6,
-    "block_size": 64,
-    "vocab_size": 512,
-    "num_classes": 10,
-    "multiple_of": 64,
-}
+LLAMAGEN_TOKENIZER = Hub("FoundationVision/LlamaGen", "vq_ds16_c2i.pt", licence="MIT")
 
 
 def mini_variant(weights: str, note: str) -> Variant:
-    """A variant for the embedded suite: 32 px, 8x8 tokens, the classes of Fashion-MNIST."""
+    """A variant for the embedded suite: 32 px, 8 x 8 tokens, the classes of Fashion-MNIST."""
     return Variant(
         name="mini",
         label_space="fashion-10",
-        config={"model": MINI_MODEL, "tokenizer": MINI_TOKENIZER},
+        config={"image": {"grey": True}},
         checkpoints={"model": Shipped(weights), "tokenizer": Shipped("mini-vq")},
         image_size=32,
         note=note,
     )
+
+
+def imagenet_variant(name: str, size: str, weights: Checkpoint, note: str) -> Variant:
+    """A variant of published size (`l`, `xl`) with LlamaGen's tokenizer."""
+    return Variant(
+        name=name,
+        label_space="imagenet-1k",
+        config={"model": SIZES[size], "tokenizer": {}, "image": {"grey": False}},
+        checkpoints={"model": weights, "tokenizer": LLAMAGEN_TOKENIZER},
+        image_size=256,
+        note=note,
+    )
+
+
+def _released(size: str, billions: str) -> Hub:
+    file = f"randar_{billions}b_llamagen_360k_bs_1024_lr_0.0004.safetensors"
+    return Hub("ziqipang/RandAR", file, licence="see the model page")
+
+
+_PAPER = ByHand(
+    "the paper's weights (random-crop training) are on huggingface.co/iasudakov/ar_classifier, "
+    "whose file names their README does not give"
+)
 
 
 class RandAR(GenerativeMethod):
@@ -52,7 +64,13 @@ class RandAR(GenerativeMethod):
     name = "randar"
     family = "autoregressive"
     summary = "any-order autoregressive transformer, averaged over random token orders"
-    variants = (mini_variant("mini-randar", "trained on random orders"),)
+    variants: ClassVar[tuple[Variant, ...]] = (
+        mini_variant("mini-randar", "trained on random orders"),
+        imagenet_variant("l", "l", _PAPER, "the paper's RandAR-L"),
+        imagenet_variant("xl", "xl", _PAPER, "the paper's RandAR-XL"),
+        imagenet_variant("l-release", "l", _released("l", "0.3"), "RandAR authors' release"),
+        imagenet_variant("xl-release", "xl", _released("xl", "0.7"), "RandAR authors' release"),
+    )
     default_trials = 20
     max_trials: ClassVar[int | None] = None
     tokenizer: VQModel
@@ -60,29 +78,35 @@ class RandAR(GenerativeMethod):
 
     @property
     def preprocessing(self) -> str:
-        return f"grey, adm-centre-crop-{self.variant.image_size}"
+        grey = "grey, " if self.config("image")["grey"] else ""
+        return f"{grey}adm-centre-crop-{self.variant.image_size}"
 
     def load(self) -> None:
         from gcbench.nets.llamagen_vq import VQModel
         from gcbench.nets.randar import RandAR as Network
 
-        config = self.variant.config
-        self.tokenizer = self.load_network("tokenizer", VQModel(**config["tokenizer"]))
-        self.model = self.load_network("model", Network(**config["model"]))
+        self.tokenizer = self.load_network("tokenizer", VQModel(**self.config("tokenizer")))
+        self.model = self.load_network("model", Network(**self.config("model")))
 
     def preprocess(self, image: Image) -> torch.Tensor:
         from gcbench.preprocess import centre_crop, luminance, to_tensor
 
-        return to_tensor(centre_crop(luminance(image), self.variant.image_size))
+        if self.config("image")["grey"]:
+            image = luminance(image)
+        return to_tensor(centre_crop(image, self.variant.image_size))
 
     def encode(self, batch: torch.Tensor) -> torch.Tensor:
         return self.tokenizer.encode(batch)
 
+    @property
+    def steps(self) -> int:
+        """N, the number of image tokens."""
+        return int(self.config("model").get("block_size", 256))
+
     def trials(self, count: int, samples: Sequence[SampleKey], seed: int) -> Trials:
         from gcbench.orders import random_orders
 
-        steps = self.variant.config["model"]["block_size"]
-        orders = random_orders(samples, count, steps, seed, self.runtime.protocol)
+        orders = random_orders(samples, count, self.steps, seed, self.runtime.protocol)
         return Trials(count, {"order": orders})
 
     def score(self, latent: torch.Tensor, trials: Trials, work: Work) -> torch.Tensor:
@@ -97,3 +121,15 @@ class RandAR(GenerativeMethod):
                 tokens, work.classes.to(latent.device), orders
             )
         return log_likelihood.sum(-1)
+
+    def flops_per_evaluation(self) -> float:
+        """Matrix products and causal attention of one sequence of 2N tokens."""
+        from gcbench.nets.decoder import swiglu_width
+
+        model = {"multiple_of": 256, "vocab_size": 16384, **self.config("model")}
+        dim, layers, length = model["dim"], model["n_layer"], 2 * self.steps
+        width = swiglu_width(dim, model["multiple_of"], None)
+        weights = layers * (4 * dim * dim + 3 * dim * width)
+        attention = 2 * layers * length * length * dim
+        head = 2 * self.steps * dim * model["vocab_size"]
+        return float(2 * length * weights + attention + head)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from gcbench.method import SampleKey, Trials
+from gcbench.checkpoint import ByHand
+from gcbench.method import SampleKey, Trials, Variant
 
-from .randar import RandAR, mini_variant
+from .randar import RandAR, imagenet_variant, mini_variant
+
+_UNPUBLISHED = ByHand("no raster-order RandAR weights are published: train them or bring your own")
 
 
 class RandARRaster(RandAR):
@@ -15,12 +18,14 @@ class RandARRaster(RandAR):
 
     name = "randar-raster"
     summary = "the same transformer, trained and evaluated on the raster order only"
-    variants = (mini_variant("mini-randar-raster", "trained on the raster order"),)
+    variants: ClassVar[tuple[Variant, ...]] = (
+        mini_variant("mini-randar-raster", "trained on the raster order"),
+        imagenet_variant("l", "l", _UNPUBLISHED, "the paper's raster-order RandAR-L"),
+    )
     default_trials = 1
     max_trials: ClassVar[int | None] = 1
 
     def trials(self, count: int, samples: Sequence[SampleKey], seed: int) -> Trials:
         from gcbench.orders import raster_orders
 
-        steps = self.variant.config["model"]["block_size"]
-        return Trials(count, {"order": raster_orders(len(samples), steps)})
+        return Trials(count, {"order": raster_orders(len(samples), self.steps)})

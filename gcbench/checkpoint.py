@@ -32,15 +32,22 @@ def sha256_of(file: Path) -> str:
 class Shipped:
     """Weights of the embedded suite: `baselines/weights/NAME.safetensors`.
 
-    The card beside them (`NAME.json`) holds their sha256 and how they were trained.
+    The card beside them (`NAME.json`) holds their sha256, the recipe that trained them and the
+    constructor arguments of their network.
     """
 
     name: str
 
     def locate(self) -> tuple[Path, str | None]:
         """The file and the sha256 that its card names."""
-        file = resource(f"baselines/weights/{self.name}.safetensors")
-        return file, json.loads(file.with_suffix(".json").read_text())["sha256"]
+        return resource(f"baselines/weights/{self.name}.safetensors"), self.card()["sha256"]
+
+    def card(self) -> dict[str, Any]:
+        """How the weights were made."""
+        card: dict[str, Any] = json.loads(
+            resource(f"baselines/weights/{self.name}.json").read_text()
+        )
+        return card
 
 
 @dataclass(frozen=True)
@@ -75,7 +82,21 @@ class Hub:
         return Path(found), self.sha256
 
 
-Checkpoint = Shipped | Hub
+@dataclass(frozen=True)
+class ByHand:
+    """Weights that no command can bring: `where` they are, or why there are none."""
+
+    where: str
+
+    def locate(self) -> tuple[Path, str | None]:
+        """Raises GcbenchError: says where to get the file and how to pass it."""
+        raise GcbenchError(
+            "the card of this variant names no file that could be fetched",
+            hint=f"{self.where}; pass the file with --checkpoint FILE",
+        )
+
+
+Checkpoint = Shipped | Hub | ByHand
 
 
 def read_state_dict(file: Path, expected_sha256: str | None = None) -> dict[str, torch.Tensor]:

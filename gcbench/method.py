@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from gcbench.checkpoint import Checkpoint, load_into, read_state_dict, sha256_of
+from gcbench.checkpoint import Checkpoint, Shipped, load_into, read_state_dict, sha256_of
 from gcbench.errors import GcbenchError, unknown_name
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ class Variant:
     """One size or training of a method.
 
     `config` holds the constructor arguments of each network, `checkpoints` its weights, both by
-    role ("model", "tokenizer"). A variant fits a benchmark when their label spaces agree.
+    role ("model", "tokenizer"); weights that ship bring their arguments along on their card. A
+    variant fits a benchmark when their label spaces agree.
     """
 
     name: str
@@ -182,6 +183,14 @@ class Method(ABC):
             return file, None
         return self.variant.checkpoints[role].locate()
 
+    def config(self, role: str) -> Mapping[str, Any]:
+        """Constructor arguments of a network: the variant's, or those on its weights' card."""
+        checkpoint = self.variant.checkpoints.get(role)
+        if role not in self.variant.config and isinstance(checkpoint, Shipped):
+            model: Mapping[str, Any] = checkpoint.card()["recipe"]["model"]
+            return model
+        return self.variant.config[role]
+
     def load_network(self, role: str, network: Network) -> Network:
         """The network with its role's weights, in eval mode on the device, without gradients."""
         file, expected = self.checkpoint(role)
@@ -224,6 +233,10 @@ class GenerativeMethod(Method):
     @abstractmethod
     def trials(self, count: int, samples: Sequence[SampleKey], seed: int) -> Trials:
         """The draws of `count` trials for each sample, from one stream per (seed, id, trial)."""
+
+    def flops_per_evaluation(self) -> float | None:
+        """Floating-point operations of one evaluation, for the bill; None when not known."""
+        return None
 
     @abstractmethod
     def score(self, latent: torch.Tensor, trials: Trials, work: Work) -> torch.Tensor:

@@ -78,7 +78,8 @@ def test_card_is_complete(cls, variant):
     assert cls.family in ("autoregressive", "diffusion", "discriminative", "joint")
     assert cls.default_rule in RULES
     assert cls.check_trials(None) == cls.default_trials
-    assert set(variant.config) >= set(variant.checkpoints)
+    method = cls(variant, Runtime())
+    assert all(method.config(role) for role in variant.checkpoints)
 
 
 @on_every_method
