@@ -202,6 +202,10 @@ class Method(ABC):
             prefer_onednn(network)
         return network
 
+    def flops_per_evaluation(self) -> float | None:
+        """Floating-point operations of one evaluation, for the bill; None when not known."""
+        return None
+
     @abstractmethod
     def load(self) -> None:
         """Loads the networks onto the device.
@@ -233,10 +237,6 @@ class GenerativeMethod(Method):
     @abstractmethod
     def trials(self, count: int, samples: Sequence[SampleKey], seed: int) -> Trials:
         """The draws of `count` trials for each sample, from one stream per (seed, id, trial)."""
-
-    def flops_per_evaluation(self) -> float | None:
-        """Floating-point operations of one evaluation, for the bill; None when not known."""
-        return None
 
     @abstractmethod
     def score(self, latent: torch.Tensor, trials: Trials, work: Work) -> torch.Tensor:

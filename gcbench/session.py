@@ -17,6 +17,9 @@ from gcbench.scores import rule_named
 from gcbench.stats import wilson_interval
 from gcbench.store import Shard, Store
 
+# What the bill assumes of a GPU: a third of an A100's dense bf16 peak of 312 TFLOP/s.
+EFFECTIVE_FLOPS = 100e12
+
 
 def run_session(
     registry: Registry,
@@ -143,12 +146,13 @@ def _bill(planned: Sequence[PlannedRun]) -> Any:
     from rich import box
     from rich.table import Table
 
-    table = Table(title="what would be computed", box=box.SIMPLE)
+    assumed = f"GPU hours at {EFFECTIVE_FLOPS / 1e12:.0f} TFLOP/s, about a third of an A100 in bf16"
+    table = Table(title="what would be computed", caption=assumed, box=box.SIMPLE)
     table.add_column("method on benchmark", overflow="fold")
     table.add_column("status", no_wrap=True)
-    for column in ("images", "evaluations", "MB"):
+    for column in ("images", "evaluations", "MB", "GPU hours"):
         table.add_column(column, justify="right", no_wrap=True)
-    total_evaluations, total_bytes = 0, 0
+    total_evaluations, total_bytes, total_hours = 0, 0, 0.0
     for one in planned:
         spec = one.spec
         left = sum(len(one.shard_samples(i)) for i in one.missing_shards)
@@ -156,6 +160,9 @@ def _bill(planned: Sequence[PlannedRun]) -> Any:
         stored_bytes = left * spec.trials * len(spec.classes) * 4
         total_evaluations += evaluations
         total_bytes += stored_bytes
+        flops = one.method.flops_per_evaluation()
+        hours = evaluations * flops / EFFECTIVE_FLOPS / 3600 if flops else None
+        total_hours += hours or 0.0
         table.add_row(
             f"{spec.method} {spec.variant} on {spec.benchmark} ({spec.subset}), "
             f"{spec.trials} trials x {len(spec.classes)} classes",
@@ -163,9 +170,11 @@ def _bill(planned: Sequence[PlannedRun]) -> Any:
             f"{left:,}",
             f"{evaluations:,}",
             f"{stored_bytes / 1e6:.1f}",
+            "?" if hours is None else f"{hours:.2f}",
         )
     table.add_section()
-    table.add_row("total", "", "", f"{total_evaluations:,}", f"{total_bytes / 1e6:.1f}")
+    counts = (f"{total_evaluations:,}", f"{total_bytes / 1e6:.1f}", f"{total_hours:.2f}")
+    table.add_row("total", "", "", *counts)
     return table
 
 
