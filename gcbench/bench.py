@@ -32,8 +32,10 @@ class Sample:
     """One image to classify.
 
     `label` indexes the benchmark's label space. `load` returns the raw RGB image, undistorted:
-    resizing and cropping belong to the method. `groups` names the sample's subpopulations
-    (field -> value) for worst-group metrics.
+    resizing and cropping belong to the method. Where a set publishes images that are cropped to a
+    square already, the image's `info["precropped"]` holds its side: a method scales such an image
+    as a whole and never crops it again. `groups` names the sample's subpopulations (field ->
+    value) for worst-group metrics.
     """
 
     id: str
@@ -67,9 +69,7 @@ class Benchmark:
     `classes` are indices into `label_space`, ascending: those present in the set, so a 200-class
     set is a 200-way problem whatever the label space's size. `digest` identifies the content
     (pixels and labels, or file list) and `subset` the rule that chose the samples. `expected` is
-    how many samples the complete set has, where that is known. `precropped` is the side of the
-    square that the images were cropped to before they were published: such an image is scaled to
-    a network's input as a whole, never cropped again.
+    how many samples the complete set has, where that is known.
     """
 
     name: str
@@ -80,7 +80,6 @@ class Benchmark:
     digest: str
     subset: str = "full"
     metric: Metric = Metric()
-    precropped: int | None = None
     expected: int | None = None
 
     def __post_init__(self) -> None:
