@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+
 from conftest import PLUGINS, ROOT
 
 # Each module may import only from lower ranks (or its own package): the one-way data flow.
@@ -13,6 +14,8 @@ RANKS = {
     "_plugins": 0,
     "streams": 1,
     "resources": 1,
+    "images": 1,
+    "sources": 1,
     "corruptions": 2,
     "preprocess": 1,
     "nets": 1,
@@ -33,6 +36,7 @@ RANKS = {
     "parity": 6,
     "training": 6,
     "fetch": 6,
+    "data_status": 7,
     "session": 7,
     "cli": 8,
 }
