@@ -163,7 +163,11 @@ def run(**options: Any) -> None:
 
 
 @main.command()
-@click.option("--table", type=int, required=True, help="Number of the paper's table.")
+@click.option("--table", type=int, help="Number of the paper's table.")
+@click.option("--figure", help="Name of a figure; --out is its file name without suffix.")
+@click.option(
+    "--all", "everything", is_flag=True, help="All measured tables, into the folder --out."
+)
 @click.option("--suite", default="mini", show_default=True, help="mini or imagenet.")
 @click.option(
     "--source",
@@ -178,7 +182,7 @@ def run(**options: Any) -> None:
     default="terminal",
     show_default=True,
 )
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write to a file.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write here instead of printing.")
 @click.option(
     "--results",
     multiple=True,
@@ -186,30 +190,35 @@ def run(**options: Any) -> None:
     help="Results folder; by default the shipped measurements and results/local.",
 )
 def report(
-    table: int,
+    table: int | None,
+    figure: str | None,
+    everything: bool,
     suite: str,
     source: str,
     format_: str,
     out: Path | None,
     results: tuple[Path, ...],
 ) -> None:
-    """One of the paper's tables, from stored runs, from the paper, or both side by side."""
-    from gcbench.report.render import render
-    from gcbench.report.tables import build_table
-    from gcbench.store import Store, atomic_path
+    """A table or figure of the paper, from stored runs, from the paper, or side by side."""
+    from gcbench.report.publish import publish
+    from gcbench.store import Store
 
     for folder in results:
         if not folder.is_dir():
             raise GcbenchError(f"no results folder at {folder}", hint="run something first")
     folders = [] if source == "paper" else list(results or default_results(suite))
     runs = [run for folder in folders for run in Store(folder).runs()]
-    text = render(build_table(table, suite=suite, source=source, runs=runs), format_)
-    if out is None:
-        click.echo(text, nl=False)
-        return
-    with atomic_path(out) as temporary:
-        temporary.write_text(text)
-    click.echo(f"wrote {out}")
+    text = publish(
+        runs,
+        table=table,
+        figure=figure,
+        everything=everything,
+        suite=suite,
+        source=source,
+        format_=format_,
+        out=out,
+    )
+    click.echo(text, nl=False)
 
 
 def default_results(suite: str) -> list[Path]:

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
 
 from gcbench.report.render import render
 from gcbench.report.tables import build_table, known_tables
-from gcbench.store import Store
+from gcbench.store import Run
 
 SUFFIXES = {"md": "md", "csv": "csv", "latex": "tex"}
 
 
-def regenerate(store_root: Path, suite: str = "mini") -> dict[str, str]:
+def regenerate(runs: Sequence[Run], suite: str = "mini") -> dict[str, str]:
     """Every measured table of a suite in every committed format, by file name.
 
     The text depends on the stored runs alone, so a committed table equals it byte for byte.
 
     Raises:
-        GcbenchError: the folder is not a store, or a run in it is damaged.
+        GcbenchError: a run is damaged.
     """
-    runs = Store(store_root).runs()
     tables = [
         build_table(number, suite=suite, source="measured", runs=runs)
         for number in known_tables("measured")
