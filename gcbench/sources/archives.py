@@ -20,6 +20,7 @@ from gcbench.errors import GcbenchError
 from gcbench.sources.files import Source, hidden
 
 COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
+DAMAGE = (tarfile.TarError, zipfile.BadZipFile, struct.error, NotImplementedError)
 LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature ... length of name, length of extra field
 
 
@@ -119,7 +120,7 @@ def _indexed(location: Path, size: int, mtime_ns: int) -> Archive:
     try:
         index = _zip_members if zipfile.is_zipfile(location) else _tar_members
         found = dict(index(location))
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, ValueError, OSError) as error:
+    except (*DAMAGE, OSError, ValueError, EOFError) as error:
         raise GcbenchError(
             f"{location} cannot be read as a tar or zip ({error})",
             hint="the file is incomplete or of another kind: fetch it again",

@@ -1,0 +1,271 @@
+"""The layouts in which ImageNet and its shifted sets lie on disk, all giving the same entries.
+
+An entry's id is `<wnid>/<file name>` whatever holds the file, so results agree between a folder, a
+tar, a zip and (where the hub kept the file names) a Hugging Face data set.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import tarfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from importlib.util import find_spec
+from pathlib import Path
+
+from gcbench.errors import GcbenchError
+from gcbench.sources import Source, descend, open_source
+from gcbench.sources.files import joined
+from gcbench.sources.hub import HubRows, is_hub_folder, open_rows
+
+WNID = re.compile(r"n\d{8}")
+FLAT_NAME = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG")
+DEVKIT = "ILSVRC2012_devkit_t12"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An image file of a class. `shown` is its full name for people; `size` is in bytes."""
+
+    id: str
+    wnid: str
+    size: int | None
+    shown: str
+    read: Callable[[], bytes]
+
+
+@lru_cache
+def class_list(name: str) -> tuple[str, ...]:
+    """The wnids of a set, sorted: "imagenet" (1,000), "imagenet_r" or "imagenet_a" (200 each).
+
+    Read from the lists that timm ships, without importing timm. Position in the list of 1,000 is
+    the label of every model trained on ImageNet-1K.
+    """
+    return tuple(_timm_list(f"{name}_synsets.txt"))
+
+
+@lru_cache
+def readable_labels() -> tuple[str, ...]:
+    """A readable name for each of the 1,000 classes; a name of two classes gets its wnid."""
+    lemmas = dict(line.split("\t", 1) for line in _timm_list("imagenet_synset_to_lemma.txt"))
+    names = [lemmas[wnid] for wnid in class_list("imagenet")]
+    return tuple(
+        f"{name} ({wnid})" if names.count(name) > 1 else name
+        for name, wnid in zip(names, class_list("imagenet"), strict=True)
+    )
+
+
+def read_entries(
+    location: Path, wnids: Sequence[str], splits: Sequence[str], name: str
+) -> list[Entry]:
+    """The images of a set, ordered by id, from any layout that it is published in.
+
+    Args:
+        location: class folders or the flat validation images, in a folder, tar or zip; or a
+            folder in one of Hugging Face's formats.
+        wnids: the classes that must be there, all of them and no others.
+        splits: which split of a Hugging Face data set to take, the best first.
+        name: of the benchmark, for messages.
+
+    Raises:
+        GcbenchError: another layout, or missing, extra or renamed class folders.
+    """
+    if location.is_dir() and not _has_classes(source := open_source(location), ""):
+        if is_hub_folder(location):
+            return from_hub(open_rows(location, splits), wnids, name)
+    else:
+        source = open_source(location)
+    root = descend(source, lambda s, path: _has_classes(s, path) or _is_flat(s, path))
+    if root is None:
+        raise GcbenchError(
+            f"{name}: {location} holds no class folders (as {wnids[0]})",
+            hint="give the folder (or tar, or zip) whose folders are named by WordNet id",
+        )
+    if _has_classes(source, root):
+        return from_class_folders(source, root, wnids, name)
+    return from_flat(source, root, devkit_labels(location))
+
+
+def from_class_folders(source: Source, root: str, wnids: Sequence[str], name: str) -> list[Entry]:
+    """The images of `<root>/<wnid>/`. Raises GcbenchError when the folders are not `wnids`."""
+    _check_classes(source.folders(root), wnids, f"{name}: {source.shown(root)}", "class folder")
+    return [
+        Entry(f"{wnid}/{file}", wnid, size, source.shown(path), partial(source.read, path))
+        for wnid in wnids
+        for file, size in source.images(joined(root, wnid)).items()
+        for path in [joined(root, f"{wnid}/{file}")]
+    ]
+
+
+def from_flat(source: Source, root: str, labels: Sequence[str]) -> list[Entry]:
+    """The 50,000 validation images in one folder, `labels` their wnids by image number.
+
+    Raises:
+        GcbenchError: an image's number is beyond the labels.
+    """
+    entries = []
+    for file, size in source.images(root).items():
+        match = FLAT_NAME.fullmatch(file)
+        if match is None:
+            continue
+        if not 1 <= int(match[1]) <= len(labels):
+            raise GcbenchError(
+                f"{source.shown(joined(root, file))} has no label: the devkit names {len(labels)}",
+                hint=f"give the images and the {DEVKIT} of the same release",
+            )
+        wnid, path = labels[int(match[1]) - 1], joined(root, file)
+        read = partial(source.read, path)
+        entries.append(Entry(f"{wnid}/{file}", wnid, size, source.shown(path), read))
+    return sorted(entries, key=lambda e: e.id)
+
+
+def devkit_labels(images: Path) -> list[str]:
+    """The wnid of each validation image in file order, from the devkit beside the images.
+
+    The ground truth holds ILSVRC ids, which are not the labels of any model; `meta.mat` says which
+    wnid each one is.
+
+    Raises:
+        GcbenchError: there is no devkit in the folder of the images or up to two above it.
+    """
+    import numpy as np
+    from scipy.io import loadmat
+
+    places = [images, images.parent, images.parent.parent]
+    for place in places:
+        files = _devkit_files(place / DEVKIT, place / f"{DEVKIT}.tar.gz")
+        if files is not None:
+            break
+    else:
+        raise GcbenchError(
+            f"{images} holds validation images without class folders, and there is no {DEVKIT} "
+            f"(folder or .tar.gz) in {', '.join(map(str, places))}",
+            hint=f"put {DEVKIT}.tar.gz beside the images; it says which class each one is",
+        )
+    truth, meta = files
+    synsets = loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"]
+    ids = np.asarray(synsets["ILSVRC2012_ID"], int).tolist()
+    wnid_of = dict(zip(ids, map(str, synsets["WNID"]), strict=True))
+    return [wnid_of[int(line)] for line in truth.decode().split()]
+
+
+def from_hub(rows: HubRows, wnids: Sequence[str], name: str) -> list[Entry]:
+    """The rows of a Hugging Face data set, labelled by a column of wnids or by class names.
+
+    Integers are trusted only together with names that say what they mean: wnids, or the 1,000
+    names of ImageNet-1K, whose order is that of the sorted wnids.
+
+    Raises:
+        GcbenchError: the columns do not say which class a row is, or classes are missing or extra.
+    """
+    found = _hub_wnids(rows, name)
+    _check_classes(set(found), wnids, f"{name}: {rows.location}", "class")
+    files = rows.file_names()
+    # The hub's ImageNet archives end each name with the wnid; the original names do not.
+    names = [
+        None if file is None else file.replace(f"_{wnid}.", ".")
+        for file, wnid in zip(files, found, strict=True)
+    ]
+    ids = [f"{wnid}/{file}" for wnid, file in zip(found, names, strict=True)]
+    if None in names or len(set(ids)) < len(ids):
+        ids = [f"{wnid}/row-{row:08d}" for row, wnid in enumerate(found)]
+    entries = [
+        Entry(id, wnid, None, f"{rows.location}, row {row}", partial(rows.image, row))
+        for row, (id, wnid) in enumerate(zip(ids, found, strict=True))
+    ]
+    return sorted(entries, key=lambda e: e.id)
+
+
+def corruption_folder(
+    location: Path, group: str, corruption: str, severity: int
+) -> tuple[Source, str]:
+    """Source and folder of one corruption of ImageNet-C, published with or without its group.
+
+    `location` holds the corruptions' folders, the groups' folders, or a tar or zip of either per
+    group or corruption; or is such an archive.
+
+    Raises:
+        GcbenchError: the corruption is not there.
+    """
+    inside = (f"{corruption}/{severity}", f"{group}/{corruption}/{severity}")
+    archives = [
+        location / f"{stem}{end}" for stem in (group, corruption) for end in (".tar", ".zip")
+    ]
+    for place in (location, *(a for a in archives if a.is_file())):
+        source = open_source(place)
+        root = descend(source, lambda s, path: any(s.has_folder(joined(path, i)) for i in inside))
+        if root is not None:
+            return source, next(p for i in inside if source.has_folder(p := joined(root, i)))
+    raise GcbenchError(
+        f"{location} holds no {inside[0]} (nor {inside[1]}, nor {group}.tar)",
+        hint=f"fetch {group}.tar of ImageNet-C from zenodo.org/records/2235448",
+    )
+
+
+def _timm_list(file: str) -> list[str]:
+    spec = find_spec("timm")
+    if spec is None or spec.submodule_search_locations is None:
+        raise GcbenchError(
+            "timm, whose class lists are needed, is not installed", hint="install it"
+        )
+    path = Path(spec.submodule_search_locations[0], "data", "_info", file)
+    return path.read_text("utf-8").splitlines()
+
+
+def _has_classes(source: Source, path: str) -> bool:
+    return any(WNID.fullmatch(folder) for folder in source.folders(path))
+
+
+def _is_flat(source: Source, path: str) -> bool:
+    return any(FLAT_NAME.fullmatch(file) for file in source.images(path))
+
+
+def _check_classes(found: Iterable[str], wnids: Sequence[str], where: str, what: str) -> None:
+    missing = sorted(set(wnids) - set(found))
+    extra = sorted(set(found) - set(wnids))
+    if not missing and not extra:
+        return
+    parts = []
+    if missing:
+        parts.append(f"{what} {missing[0]} is missing (one of {len(missing)})")
+    if extra:
+        parts.append(f"{what} {extra[0]!r} does not belong there (one of {len(extra)})")
+    hint = f"the set has {len(wnids)} classes, named by WordNet id"
+    if missing and extra:
+        hint += "; was a folder renamed?"
+    raise GcbenchError(f"{where}: {'; '.join(parts)}", hint=hint)
+
+
+def _devkit_files(folder: Path, archive: Path) -> tuple[bytes, bytes] | None:
+    truth, meta = "data/ILSVRC2012_validation_ground_truth.txt", "data/meta.mat"
+    if folder.is_dir():
+        return (folder / truth).read_bytes(), (folder / meta).read_bytes()
+    if not archive.is_file():
+        return None
+    with tarfile.open(archive) as packed:
+        members = [packed.extractfile(f"{DEVKIT}/{file}") for file in (truth, meta)]
+        contents = [member.read() for member in members if member is not None]
+    return contents[0], contents[1]
+
+
+def _hub_wnids(rows: HubRows, name: str) -> list[str]:
+    if "wnid" in rows.columns:
+        return [str(wnid) for wnid in rows.column("wnid")]
+    names = rows.class_names("label") if "label" in rows.columns else None
+    if names and all(map(WNID.fullmatch, names)):
+        order: Sequence[str] = names
+    elif names and len(names) == len(class_list("imagenet")):
+        order = class_list("imagenet")
+    else:
+        raise GcbenchError(
+            f"{name}: {rows.location} does not say which class a row is; its columns are "
+            f"{', '.join(rows.columns)}",
+            hint="a column 'wnid' or a 'label' with class names is needed",
+        )
+    labels = rows.column("label")
+    for row, label in enumerate(labels):
+        if not 0 <= label < len(order):
+            raise GcbenchError(f"{name}: {rows.location}, row {row}: no class has label {label}")
+    return [order[label] for label in labels]
