@@ -40,7 +40,7 @@ class Options:
         views: views per image; the first is the centre crop, the others are random crops.
         max_short_side: of the random crops, see :func:`gcbench.preprocess.random_crop`.
         class_dropout: share of samples whose class is replaced by the unconditional one.
-        evaluated_images: held-out images that an evaluation classifies, the last one takes all.
+        evaluated_images: held-out images that an evaluation classifies, the first ones.
         evaluated_orders: orders per image in the last evaluation; the others take one.
     """
 
@@ -101,13 +101,13 @@ class RandARTask:
 
     def evaluate(self, last: bool) -> dict[str, float]:
         """Accuracy by the mean log-likelihood over orders, all classes being candidates."""
-        images = len(self.held_out) if last else self.options.evaluated_images
+        tokens_of = self.held_out[: self.options.evaluated_images]  # [m, N]
         trials = self.options.evaluated_orders if last and self.options.order == "random" else 1
         device = self.model.output.weight.device
         classes = torch.arange(self.model.num_classes)
         scores = []
-        for start in range(0, min(images, len(self.held_out)), 16):
-            tokens = self.held_out[start : start + 16]
+        for start in range(0, len(tokens_of), 16):
+            tokens = tokens_of[start : start + 16]
             generator = stream(self.recipe.name, "evaluation", self.recipe.seed, start)
             orders = self._orders(len(tokens) * trials, generator)
             shape = (len(tokens), trials, len(classes))
