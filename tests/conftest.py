@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from gcbench.bench import Benchmark
 from gcbench.method import Runtime
 from gcbench.plan import PlannedRun, plan
 from gcbench.registry import Registry
-from gcbench.store import Store
+from gcbench.store import Run, Store
 
 ROOT = Path(__file__).resolve().parents[1]
 PLUGINS = Path(__file__).parent / "plugins"
@@ -71,5 +72,24 @@ def plan_toy(registry: Registry, tmp_path: Path) -> Callable[..., PlannedRun]:
         target = (benchmark or registry.benchmark(bench)).choose(subset)
         store = Store(tmp_path / folder, create=True)
         return plan([method], [target], store, trials=trials, seed=seed)[0]
+
+    return call
+
+
+@pytest.fixture
+def run_grey(registry: Registry, tmp_path: Path) -> Callable[..., Run]:
+    """Runs the toy method, all images shrunk to its size, on a benchmark of any label space."""
+    from gcbench.engine.run import execute
+
+    class Grey(registry.method("grey-level")):  # type: ignore[misc]
+        def preprocess(self, image):
+            return super().preprocess(image.resize((4, 4)))
+
+    def call(benchmark: Benchmark, folder: str = "store") -> Run:
+        variant = replace(Grey.variants[0], label_space=benchmark.label_space.name)
+        store = Store(tmp_path / folder, create=True)
+        (planned,) = plan([Grey(variant, Runtime())], [benchmark], store, trials=None, seed=0)
+        execute(planned)
+        return planned.run
 
     return call
