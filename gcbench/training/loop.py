@@ -49,7 +49,8 @@ def run(recipe: Recipe, data_root: Path, out: Path, work: Path) -> Path:
         )
     train, held_out = full.cut(0, kept), full.cut(kept, len(full.images))
 
-    accelerator = Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no")
+    # Accelerate fixes its precision once per process, so the recipe's is entered by each trainer.
+    accelerator = Accelerator(mixed_precision="no")
     if accelerator.num_processes > 1:
         raise GcbenchError("training runs in one process", hint="start it without a launcher")
     torch.manual_seed(recipe.seed)
@@ -114,7 +115,7 @@ class Trainer:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * share
-        with self.accelerator.autocast():
+        with self._autocast():
             losses = self.losses(*(tensor.to(device) for tensor in batch))
         logged = {key: value.detach().float().cpu() for key, value in losses.items()}
         if not torch.isfinite(logged["loss"]):
@@ -131,6 +132,10 @@ class Trainer:
         self.task.after_step(step, batch, generator)
         return logged
 
+    def _autocast(self) -> torch.autocast:
+        bf16 = self.recipe.precision == "bf16"
+        return torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=bf16)
+
     def _rows(self, step: int) -> Tensor:
         """Rows of one batch: epochs are permutations of the training images, laid end to end."""
         size = self.recipe.batch_size
@@ -142,7 +147,7 @@ class Trainer:
 
     def _evaluate(self, last: bool) -> dict[str, float]:
         self.task.module.eval()
-        with torch.no_grad(), self.accelerator.autocast():
+        with torch.no_grad(), self._autocast():
             metrics = self.task.evaluate(last)
         self.task.module.train()
         return metrics

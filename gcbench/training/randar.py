@@ -34,8 +34,8 @@ class Options:
 
     Attributes:
         order: ``random`` or ``raster``.
-        tokenizer: recipe of the tokenizer; its weights are looked for in the output folder, then
-            among the shipped ones.
+        tokenizer: recipe of the tokenizer, a name or a path; its weights are looked for in the
+            output folder, then among the shipped ones.
         image_size: side in pixels.
         views: views per image; the first is the centre crop, the others are random crops.
         max_short_side: of the random crops, see :func:`gcbench.preprocess.random_crop`.
@@ -68,11 +68,12 @@ class RandARTask:
             )
         self.model = RandAR(**recipe.model)
         self.module: nn.Module = self.model
-        file = _tokenizer_file(options.tokenizer, out)
-        self.tokenizer_sha256 = sha256_of(file)
-        vq = VQModel(**read_recipe(options.tokenizer).model)
+        tokenizer = read_recipe(options.tokenizer)
+        file = _tokenizer_file(tokenizer.name, out)
+        self.tokenizer = {"name": tokenizer.name, "sha256": sha256_of(file)}
+        vq = VQModel(**tokenizer.model)
         load_into(vq, read_state_dict(file), file)
-        views = Views(vq.eval(), self.tokenizer_sha256, options, recipe.seed, work, echo)
+        views = Views(vq.eval(), self.tokenizer["sha256"], options, recipe.seed, work, echo)
         self.tokens = torch.from_numpy(views.of(train, options.views))  # [views, n, N]
         self.labels = torch.from_numpy(train.labels)
         self.held_out = torch.from_numpy(views.of(held_out, 1))[0].long()  # [m, N]
@@ -132,8 +133,7 @@ class RandARTask:
         return self.model
 
     def notes(self) -> dict[str, Any]:
-        name = self.options.tokenizer
-        return {"tokenizer": {"name": name, "sha256": self.tokenizer_sha256}}
+        return {"tokenizer": self.tokenizer}
 
 
 def _tokenizer_file(name: str, out: Path) -> Path:

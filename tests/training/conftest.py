@@ -1,0 +1,111 @@
+"""A small data root in the published format, and tiny recipes of every task."""
+
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+RECIPES = {
+    "classifier": """
+task = "classifier"
+steps = 5
+batch_size = 8
+held_out = 16
+evaluate_every = 2
+precision = "fp32"
+compile = false
+[model]
+width = 4
+[optimizer]
+learning_rate = 1e-3
+warmup_steps = 2
+""",
+    "tokenizer": """
+task = "tokenizer"
+steps = 6
+batch_size = 4
+held_out = 16
+evaluate_every = 2
+compile = false
+[model]
+codebook_size = 16
+codebook_embed_dim = 4
+ch = 32
+ch_mult = [1, 1, 1]
+num_res_blocks = 1
+z_channels = 8
+[optimizer]
+learning_rate = 1e-3
+warmup_steps = 2
+[options]
+free_steps = 2
+restart_every = 2
+""",
+    "randar": """
+task = "randar"
+steps = 5
+batch_size = 8
+held_out = 16
+evaluate_every = 2
+compile = false
+[model]
+dim = 16
+n_layer = 2
+n_head = 2
+block_size = 64
+vocab_size = 16
+num_classes = 10
+multiple_of = 16
+[optimizer]
+name = "muon"
+learning_rate = 1e-3
+matrix_learning_rate = 1e-3
+warmup_steps = 2
+[options]
+tokenizer = "TOKENIZER"
+views = 2
+class_dropout = 0.2
+evaluated_images = 16
+evaluated_orders = 2
+""",
+}
+
+
+def write_idx(path: Path, values: np.ndarray) -> None:
+    header = bytes((0, 0, 8, values.ndim)) + b"".join(n.to_bytes(4, "big") for n in values.shape)
+    path.write_bytes(gzip.compress(header + values.astype(np.uint8).tobytes()))
+
+
+@pytest.fixture(scope="session")
+def data_root(tmp_path_factory) -> Path:
+    """80 images of ten kinds: a bright bar whose place is the class, with noise."""
+    root = tmp_path_factory.mktemp("data")
+    folder = root / "fashion-mnist"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    labels = np.arange(80) % 10
+    images = rng.integers(0, 60, (80, 28, 28))
+    for image, label in zip(images, labels, strict=True):
+        image[2 * label + 2 : 2 * label + 6] = 220
+    for prefix in ("train", "t10k"):
+        write_idx(folder / f"{prefix}-images-idx3-ubyte.gz", images)
+        write_idx(folder / f"{prefix}-labels-idx1-ubyte.gz", labels)
+    return root
+
+
+@pytest.fixture
+def recipe_file(tmp_path) -> Callable[..., Path]:
+    """Writes the tiny recipe of a task, with lines replaced by ``{old: new}``."""
+
+    def write(task: str, replace: dict[str, str] | None = None, name: str | None = None) -> Path:
+        text = RECIPES[task].replace("TOKENIZER", str(tmp_path / "tokenizer.toml"))
+        for old, new in (replace or {}).items():
+            assert old in text
+            text = text.replace(old, new)
+        path = tmp_path / f"{name or task}.toml"
+        path.write_text(text)
+        return path
+
+    return write
