@@ -5,6 +5,16 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+import numpy as np
+
+from gcbench.bench import Benchmark
+from gcbench.metrics import (
+    accuracy,
+    class_balanced_accuracy,
+    group_accuracy,
+    per_class_accuracy,
+    top_k_accuracy,
+)
 from gcbench.plan import PlannedRun
 from gcbench.provenance import provenance
 from gcbench.scores import RULES, Scores, trial_ladder
@@ -19,6 +29,7 @@ def summarise(planned: PlannedRun, batch_size: int, backed_off: bool) -> dict[st
     return {
         "accuracy": accuracies(scores),
         "default_rule": planned.method.default_rule,
+        "metrics": metrics(scores, planned.benchmark, planned.method.default_rule),
         "coverage": {"scored": scored, "total": len(planned.benchmark), "failures": failures},
         "evaluations_per_image": planned.evaluations_per_image,
         "seconds_per_image": round(sum(s.seconds for s in shards) / max(1, scored), 6),
@@ -37,6 +48,51 @@ def accuracies(scores: Scores) -> dict[str, dict[str, int]]:
             correct = int((scores.predictions(rule, trials) == scores.labels).sum())
             found[f"{rule}@{trials}"] = {"correct": correct, "total": len(scores.labels)}
     return found
+
+
+def metrics(scores: Scores, benchmark: Benchmark, default_rule: str) -> dict[str, Any]:
+    """What else is measured at all trials by the default rule; empty when nothing was scored.
+
+    `headline` is the benchmark's own metric (its value None when every group is ignored), `groups`
+    holds the accuracy per value of every group field and of the headline's combination of fields.
+    """
+    if not scores.sample_ids:
+        return {}
+    rule = default_rule if scores.trials > 1 else "mean"
+    combined, labels = scores.combined(rule), scores.labels  # [N, C], [N]
+    predictions = scores.classes[combined.argmax(axis=-1)]  # [N]
+    row = {sample.id: i for i, sample in enumerate(benchmark.samples)}
+    chosen = [row[id] for id in scores.sample_ids]
+    columns = {field: np.array(values)[chosen] for field, values in benchmark.groups.items()}
+    headline = benchmark.metric
+    groupings = dict.fromkeys([*((field,) for field in columns), headline.fields])
+    groupings.pop((), None)
+    per_group = {
+        " x ".join(fields): group_accuracy(predictions, labels, {f: columns[f] for f in fields})
+        for fields in groupings
+    }
+    value: float | None = accuracy(predictions, labels)
+    found = {"top1": value}
+    if len(scores.classes) > 5:
+        found["top5"] = top_k_accuracy(combined, scores.classes, labels, 5)
+    if headline.fields:
+        counted = [
+            share
+            for group, share in per_group[" x ".join(headline.fields)].items()
+            if not set(group) & set(headline.ignore)
+        ]
+        value = min(counted, default=None)
+    return {
+        "at": f"{rule}@{scores.trials}",
+        "headline": {"name": headline.name, "value": value},
+        **found,
+        "class_balanced": class_balanced_accuracy(predictions, labels),
+        "per_class": {str(c): v for c, v in per_class_accuracy(predictions, labels).items()},
+        "groups": {
+            name: {" x ".join(map(str, group)): share for group, share in sorted(shares.items())}
+            for name, shares in per_group.items()
+        },
+    }
 
 
 def scores_digest(scores: Scores) -> str:

@@ -28,13 +28,14 @@ class Row:
 
     def integer(self, column: str, among: Sequence[int] = ()) -> int:
         """A cell's whole number, one of `among` if any are given. Raises GcbenchError otherwise."""
-        expected = f"one of {', '.join(map(str, among))}" if among else "a whole number"
+        value: int | None
         try:
             value = int(self.cells[column])
         except ValueError:
-            raise self.error(column, expected) from None
-        if among and value not in among:
-            raise self.error(column, expected)
+            value = None
+        if value is None or (among and value not in among):
+            numbers = ", ".join(map(str, among))
+            raise self.error(column, f"one of {numbers}" if among else "a whole number")
         return value
 
     def error(self, column: str, expected: str) -> GcbenchError:

@@ -1,0 +1,58 @@
+"""Camelyon17-WILDS: tumour in patches of lymph nodes, shifted to a hospital not trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import ClassVar
+
+from gcbench.bench import Benchmark, BenchmarkFamily, LabelSpace, Metric
+from gcbench.sources import Source
+from gcbench.sources.files import joined
+from gcbench.sources.tables import read_rows
+
+from ._wilds import SUITE, Record, WildsSet, benchmark
+
+CAMELYON17 = LabelSpace("camelyon17", ("normal", "tumor"))
+FILES = WildsSet("camelyon17", "1.0", "metadata.csv")
+COLUMNS = ("patient", "node", "x_coord", "y_coord", "tumor", "slide", "center", "split")
+ID_VALIDATION = 1  # in the table's column `split`; 0 is training
+VALIDATION_CENTER, TEST_CENTER = 1, 2
+CENTERS = (0, 1, 2, 3, 4)
+
+
+class Camelyon17(BenchmarkFamily):
+    """Patches of 96 px; the headline is the plain accuracy, with groups by hospital and slide."""
+
+    suite: ClassVar[str] = SUITE
+    names: ClassVar[Mapping[str, str]] = {
+        "camelyon17-id": "Camelyon17-WILDS, held-out patches of the training hospitals (id_val)",
+        "camelyon17-ood": "Camelyon17-WILDS, patches of another hospital (test)",
+    }
+
+    def locate(self, name: str, data_root: Path | None = None) -> str:
+        return str(FILES.place(data_root))
+
+    def load(self, name: str, data_root: Path | None = None) -> Benchmark:
+        source, root = FILES.open(data_root)
+        records = _records(source, root, test=name.endswith("-ood"))
+        return benchmark(name, source, root, records, CAMELYON17, Metric())
+
+
+def _records(source: Source, root: str, *, test: bool) -> Iterator[Record]:
+    for row in read_rows(source, joined(root, FILES.table), COLUMNS):
+        split = row.integer("split", among=(0, 1))
+        center = row.integer("center", among=CENTERS)
+        label = row.integer("tumor", among=(0, 1))
+        # The centers held out belong to their own splits, whatever the column `split` says.
+        in_test = center == TEST_CENTER
+        in_id_validation = split == ID_VALIDATION and center not in (TEST_CENTER, VALIDATION_CENTER)
+        if in_test if test else in_id_validation:
+            # Patients are text: their leading zeros are part of the file names.
+            case = f"patient_{row.text('patient')}_node_{row.integer('node')}"
+            where = f"x_{row.integer('x_coord')}_y_{row.integer('y_coord')}"
+            yield Record(
+                f"patches/{case}/patch_{case}_{where}.png",
+                label,
+                {"hospital": str(center), "slide": str(row.integer("slide"))},
+            )

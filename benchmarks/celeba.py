@@ -1,0 +1,56 @@
+"""CelebA as in WILDS: blond hair or not, with few blond men to learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import ClassVar
+
+from gcbench.bench import Benchmark, BenchmarkFamily, LabelSpace, Metric
+from gcbench.errors import GcbenchError
+from gcbench.sources import Source
+from gcbench.sources.files import joined
+from gcbench.sources.tables import read_rows
+
+from ._wilds import SUITE, Record, WildsSet, benchmark
+
+CELEBA_BLOND = LabelSpace("celeba-blond", ("not blond", "blond"))
+FILES = WildsSet("celebA", "1.0", "list_attr_celeba.csv")
+PARTITION = "list_eval_partition.csv"
+TEST = 2  # 0 is training, 1 validation
+
+
+class CelebA(BenchmarkFamily):
+    """Aligned faces; the headline is the worst accuracy of the four groups male x blond."""
+
+    suite: ClassVar[str] = SUITE
+    names: ClassVar[Mapping[str, str]] = {
+        "celeba": "CelebA, blond hair on the test split, worst of four groups"
+    }
+
+    def locate(self, name: str, data_root: Path | None = None) -> str:
+        return str(FILES.place(data_root))
+
+    def load(self, name: str, data_root: Path | None = None) -> Benchmark:
+        source, root = FILES.open(data_root)
+        metric = Metric(fields=("male", "y"))
+        return benchmark(name, source, root, _records(source, root), CELEBA_BLOND, metric)
+
+
+def _records(source: Source, root: str) -> Iterator[Record]:
+    partition = {
+        row.text("image_id"): row.integer("partition", among=(0, 1, TEST))
+        for row in read_rows(source, joined(root, PARTITION), ("image_id", "partition"))
+    }
+    columns = ("image_id", "Blond_Hair", "Male")
+    for row in read_rows(source, joined(root, FILES.table), columns):
+        image = row.text("image_id")
+        blond, male = (row.integer(column, among=(-1, 1)) == 1 for column in columns[1:])
+        if image not in partition:
+            raise GcbenchError(
+                f"{row.table}, line {row.line}: image {image} has no row in {PARTITION}",
+                hint="the two files are of different versions: fetch them again",
+            )
+        if partition[image] == TEST:
+            groups = {"male": str(int(male)), "y": str(int(blond))}
+            yield Record(f"img_align_celeba/{image}", int(blond), groups)
