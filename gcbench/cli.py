@@ -271,5 +271,16 @@ def fetch(name: str, source: Path | None, data_root: Path | None) -> None:
     fetch_by_name(_registry(), name, source=source, data_root=data_root, echo=click.echo)
 
 
+@main.command()
+@click.option("--data-root", type=click.Path(path_type=Path), envvar="GCBENCH_DATA")
+def data(data_root: Path | None) -> None:
+    """Which benchmarks' data are on this machine: found, incomplete or missing, and where."""
+    from rich.console import Console
+
+    from gcbench.data_status import data_status, show_status
+
+    show_status(data_status(_registry(), data_root), Console())
+
+
 if __name__ == "__main__":
     main()
