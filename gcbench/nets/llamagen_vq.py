@@ -13,27 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-def _norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(32, channels, eps=1e-6)
-
-
-class ResnetBlock(nn.Module):
-    """Norm, swish, 3x3 convolution, twice; a 1x1 shortcut where the width changes."""
-
-    def __init__(self, c_in: int, c_out: int) -> None:
-        super().__init__()
-        self.norm1 = _norm(c_in)
-        self.conv1 = nn.Conv2d(c_in, c_out, 3, padding=1)
-        self.norm2 = _norm(c_out)
-        self.conv2 = nn.Conv2d(c_out, c_out, 3, padding=1)
-        self.nin_shortcut = nn.Conv2d(c_in, c_out, 1) if c_in != c_out else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x)))
-        h = self.conv2(F.silu(self.norm2(h)))
-        y: Tensor = self.nin_shortcut(x) + h
-        return y
+from gcbench.nets.vqgan import Downsample, ResnetBlock, Upsample, group_norm, nearest_code
 
 
 class AttnBlock(nn.Module):
@@ -41,7 +21,7 @@ class AttnBlock(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.norm = _norm(channels)
+        self.norm = group_norm(channels)
         self.q = nn.Conv2d(channels, channels, 1)
         self.k = nn.Conv2d(channels, channels, 1)
         self.v = nn.Conv2d(channels, channels, 1)
@@ -52,30 +32,6 @@ class AttnBlock(nn.Module):
         q, k, v = (conv(h).flatten(2).transpose(1, 2) for conv in (self.q, self.k, self.v))
         h = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape_as(x)
         y: Tensor = x + self.proj_out(h)
-        return y
-
-
-class Downsample(nn.Module):
-    """Halve the resolution: pad right and bottom by one, 3x3 convolution with stride 2."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, stride=2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.conv(F.pad(x, (0, 1, 0, 1)))
-        return y
-
-
-class Upsample(nn.Module):
-    """Double the resolution: nearest neighbour, then 3x3 convolution."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
         return y
 
 
@@ -126,7 +82,7 @@ class Encoder(nn.Module):
             for i in range(len(ch_mult))
         )
         self.mid = _middle(widths[-1])
-        self.norm_out = _norm(widths[-1])
+        self.norm_out = group_norm(widths[-1])
         self.conv_out = nn.Conv2d(widths[-1], z_channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -157,7 +113,7 @@ class Decoder(nn.Module):
             Stage(widths[i], widths[i + 1], num_res_blocks + 1, i == 0, "up" if i < last else None)
             for i in range(len(ch_mult))
         )
-        self.norm_out = _norm(widths[-1])
+        self.norm_out = group_norm(widths[-1])
         self.conv_out = nn.Conv2d(widths[-1], out_channels, 3, padding=1)
 
     def forward(self, z: Tensor) -> Tensor:
@@ -191,11 +147,7 @@ class VectorQuantizer(nn.Module):
         flat = z.float().flatten(2).transpose(1, 2)  # [B, h*w, e]
         if self.l2_norm:
             flat = F.normalize(flat, dim=2)
-        codes = self.codebook().float()
-        distance = (
-            flat.square().sum(2, keepdim=True) + codes.square().sum(1) - 2 * (flat @ codes.T)
-        )  # [B, h*w, V]
-        return distance.argmin(dim=2)
+        return nearest_code(flat, self.codebook())
 
     def lookup(self, tokens: Tensor) -> Tensor:
         """Indices ``[B, h * w]`` of a square grid to codebook rows ``[B, e, h, w]``."""

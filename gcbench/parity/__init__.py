@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from gcbench.errors import GcbenchError
-from gcbench.parity import llamagen_vq, protocol, randar
+from gcbench.parity import llamagen_gpt, llamagen_vq, protocol, randar
 from gcbench.parity.fixture import Fixture, Quantity, read_fixture
 
 Check = Callable[[Fixture], Iterator[Quantity]]
 
 CHECKS: dict[str, Check] = {
     "randar": randar.check,
+    "llamagen_gpt": llamagen_gpt.check,
     "llamagen_vq": llamagen_vq.check,
     "protocol": protocol.check_protocol,
     "crops": protocol.check_crops,
