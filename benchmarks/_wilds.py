@@ -42,14 +42,17 @@ class WildsSet:
     version: str
     table: str
 
-    def place(self, data_root: Path | None) -> Path:
-        """The set's folder, tar or zip. Raises GcbenchError naming the places looked at."""
-        stems = [f"{self.name}_v{self.version}", f"wilds/{self.name}_v{self.version}", self.name]
-        hint = (
+    @property
+    def how_to_get(self) -> str:
+        return (
             f"download it with the wilds package (wilds.get_dataset('{self.name}', download=True)) "
             "or from worksheets.codalab.org, and unpack the .tar.gz"
         )
-        return find(self.name.lower(), stems, data_root, hint=hint)
+
+    def place(self, data_root: Path | None) -> Path:
+        """The set's folder, tar or zip. Raises GcbenchError naming the places looked at."""
+        stems = [f"{self.name}_v{self.version}", f"wilds/{self.name}_v{self.version}", self.name]
+        return find(self.name.lower(), stems, data_root, hint=self.how_to_get)
 
     def open(self, data_root: Path | None) -> tuple[Source, str]:
         """The set's files, and the folder among them that holds the table."""

@@ -29,6 +29,7 @@ class Camelyon17(BenchmarkFamily):
         "camelyon17-id": "Camelyon17-WILDS, held-out patches of the training hospitals (id_val)",
         "camelyon17-ood": "Camelyon17-WILDS, patches of another hospital (test)",
     }
+    data_sets: ClassVar[Mapping[str, str]] = dict.fromkeys(names, FILES.how_to_get)
 
     def locate(self, name: str, data_root: Path | None = None) -> str:
         return str(FILES.place(data_root))

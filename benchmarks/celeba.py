@@ -27,6 +27,7 @@ class CelebA(BenchmarkFamily):
     names: ClassVar[Mapping[str, str]] = {
         "celeba": "CelebA, blond hair on the test split, worst of four groups"
     }
+    data_sets: ClassVar[Mapping[str, str]] = dict.fromkeys(names, FILES.how_to_get)
 
     def locate(self, name: str, data_root: Path | None = None) -> str:
         return str(FILES.place(data_root))

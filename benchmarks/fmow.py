@@ -48,6 +48,7 @@ class FMoW(BenchmarkFamily):
         "fmow-id": "FMoW-WILDS, the years of training (id_test)",
         "fmow-ood": "FMoW-WILDS, 2016 and later (test), worst region",
     }
+    data_sets: ClassVar[Mapping[str, str]] = dict.fromkeys(names, FILES.how_to_get)
 
     def locate(self, name: str, data_root: Path | None = None) -> str:
         return str(FILES.place(data_root))

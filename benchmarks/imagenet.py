@@ -19,6 +19,7 @@ from gcbench.bench import (
 from gcbench.corruptions import SEVERITIES, gaussian_noise, jpeg_compression
 from gcbench.errors import GcbenchError, unknown_name
 from gcbench.images import decode
+from gcbench.sources.download import fetch_data_set
 from gcbench.sources.hub import cached_snapshot
 from gcbench.sources.places import find
 
@@ -55,7 +56,7 @@ class ImageSet:
     Attributes:
         classes: name of its class list.
         stems: paths below a data root where it may lie, without the suffix of an archive.
-        hub: its repository on the Hugging Face hub, looked for in the local cache only.
+        hub: its repository on the Hugging Face hub; a run looks for it in the local cache only.
         splits: the split of such a repository, the best name first.
         expected: how many images the complete set has; None where sources disagree.
         source: how to get it.
@@ -79,8 +80,8 @@ SETS = {
         "ILSVRC/imagenet-1k",
         ("validation", "val"),
         50_000,
-        "ILSVRC2012_img_val.tar and the devkit from image-net.org (free registration), or the "
-        "gated hub data set ILSVRC/imagenet-1k",
+        "ILSVRC2012_img_val.tar and the devkit from image-net.org (free registration), or the hub "
+        "data set ILSVRC/imagenet-1k (gated: accept its terms there first)",
     ),
     "in-r": ImageSet(
         "imagenet_r",
@@ -119,18 +120,56 @@ SETS = {
 }
 
 
+def _canonical(name: str) -> str:
+    """One name for the same files: ImageNet-C's short names stand for full ones."""
+    return "in-c:{}:{}".format(*SHORT[name]) if name in SHORT else name
+
+
+def _set_of(name: str) -> str:
+    if name.endswith(COMPUTED):
+        return "in-val"
+    return name if name in SETS else "in-c"
+
+
+NAMES = {
+    "in-val": "ImageNet validation",
+    "in-r": "ImageNet-R: renditions of 200 classes",
+    "in-s": "ImageNet-Sketch",
+    "in-a": "ImageNet-A: natural adversarial examples of 200 classes",
+    "in-c-gauss": "ImageNet-C gaussian noise, severity 3 (all: in-c:CORRUPTION:1..5)",
+    "in-c-jpeg": "ImageNet-C JPEG compression, severity 3 (own copy: in-c-jpeg:computed)",
+}
+
+
 class ImageNet(BenchmarkFamily):
     """The sets of the paper's ImageNet tables, labelled by the 1,000 classes of ImageNet-1K."""
 
     suite: ClassVar[str] = "imagenet"
-    names: ClassVar[Mapping[str, str]] = {
-        "in-val": "ImageNet validation",
-        "in-r": "ImageNet-R: renditions of 200 classes",
-        "in-s": "ImageNet-Sketch",
-        "in-a": "ImageNet-A: natural adversarial examples of 200 classes",
-        "in-c-gauss": "ImageNet-C gaussian noise, severity 3 (all: in-c:CORRUPTION:1..5)",
-        "in-c-jpeg": "ImageNet-C JPEG compression, severity 3 (own copy: in-c-jpeg:computed)",
+    names: ClassVar[Mapping[str, str]] = NAMES
+    data_sets: ClassVar[Mapping[str, str]] = {
+        name: SETS[_set_of(name)].source for name in (*NAMES, "in-c")
     }
+
+    def fetch(
+        self,
+        name: str,
+        data_root: Path,
+        source: Path | None = None,
+        echo: Callable[[str], object] = print,
+    ) -> Path:
+        """Downloads a set from the Hugging Face hub, where it is on the hub."""
+        key = _set_of(name)
+        wanted = SETS[key]
+        if source is not None:
+            raise GcbenchError(
+                f"{name} is read where it lies: nothing is copied from {source}",
+                hint="give --data-root, or write its path to the config file: "
+                f'below [paths], {key} = "{source}"',
+            )
+        if wanted.hub is None:
+            raise GcbenchError(f"{name} is not on the hub", hint=f"get {wanted.source}")
+        target = data_root / wanted.hub.partition("/")[2]
+        return fetch_data_set(wanted.hub, wanted.splits, target, echo)
 
     def accepts(self, name: str) -> bool:
         return (
@@ -225,17 +264,6 @@ def _marked(image: Image) -> Image:
     return image
 
 
-def _canonical(name: str) -> str:
-    """One name for the same files: ImageNet-C's short names stand for full ones."""
-    return "in-c:{}:{}".format(*SHORT[name]) if name in SHORT else name
-
-
-def _set_of(name: str) -> str:
-    if name.endswith(COMPUTED):
-        return "in-val"
-    return name if name in SETS else "in-c"
-
-
 def _corruption(name: str) -> tuple[str, int]:
     if name in SHORT:
         return SHORT[name]
@@ -253,7 +281,8 @@ def _corruption(name: str) -> tuple[str, int]:
 def _place(key: str, data_root: Path | None) -> Path:
     wanted = SETS[key]
     try:
-        return find(key, wanted.stems, data_root, hint=f"get {wanted.source}")
+        fetch = "" if wanted.hub is None else f"gcbench fetch {key}, or "
+        return find(key, wanted.stems, data_root, hint=f"{fetch}get {wanted.source}")
     except GcbenchError:
         snapshot = None if wanted.hub is None else cached_snapshot(wanted.hub)
         if snapshot is None:

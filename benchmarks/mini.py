@@ -6,6 +6,7 @@ import hashlib
 import re
 import tomllib
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -67,7 +68,13 @@ class Mini(BenchmarkFamily):
         "fashion-mnist": "60,000 training and 10,000 test images, 31 MB, MIT licence"
     }
 
-    def fetch(self, name: str, data_root: Path, source: Path | None = None) -> Path:
+    def fetch(
+        self,
+        name: str,
+        data_root: Path,
+        source: Path | None = None,
+        echo: Callable[[str], object] = print,
+    ) -> Path:
         """Brings Fashion-MNIST, on whose training split the mini models are trained."""
         from ._fashion_mnist import find_fashion_mnist
 

@@ -163,8 +163,17 @@ class BenchmarkFamily(ABC):
     names: ClassVar[Mapping[str, str]]
     data_sets: ClassVar[Mapping[str, str]] = {}
 
-    def fetch(self, name: str, data_root: Path, source: Path | None = None) -> Path:
+    def fetch(
+        self,
+        name: str,
+        data_root: Path,
+        source: Path | None = None,
+        echo: Callable[[str], object] = print,
+    ) -> Path:
         """Brings one of `data_sets` below `data_root`, from the folder `source` or the network.
+
+        Args:
+            echo: called with what is about to be fetched and how large it is.
 
         Raises:
             GcbenchError: it cannot be had, or is not what it should be.

@@ -29,7 +29,7 @@ def fetch(
     for family in registry.families:
         if name in family.data_sets:
             echo(f"{name}: {family.data_sets[name]}")
-            echo(str(family.fetch(name, data_root or Path("data"), source)))
+            echo(str(family.fetch(name, data_root or Path("data"), source, echo)))
             return
     method, _, variant = name.partition(":")
     if method not in registry.methods:

@@ -30,15 +30,14 @@ def is_hub_folder(folder: Path) -> bool:
 
 
 def cached_snapshot(repository: str) -> Path | None:
-    """The local cache's copy of a data set on the hub; None when it is not there."""
+    """The local cache's copy of a data set on the hub; None when it holds no data of it."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
         found = snapshot_download(repository, repo_type="dataset", local_files_only=True)
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError):
+    except OSError:
         return None
-    return Path(found)
+    return Path(found) if _parquet_files(Path(found)) else None
 
 
 @dataclass(frozen=True)
@@ -92,13 +91,13 @@ def open_rows(folder: Path, splits: Sequence[str]) -> HubRows:
         ) from None
     parquet = _parquet_files(folder)
     if parquet:
-        split = _chosen(folder, list(parquet), splits)
+        split = first_split(folder, list(parquet), splits)
         files = [str(f) for f in parquet[split]]
         data = datasets.load_dataset("parquet", data_files=files, split="train")
     elif any((folder / marker).is_file() for marker in MARKERS):
         data = datasets.load_from_disk(str(folder))
         if isinstance(data, datasets.DatasetDict):
-            data = data[_chosen(folder, list(data), splits)]
+            data = data[first_split(folder, list(data), splits)]
     else:
         raise GcbenchError(
             f"{folder} holds a loading script ({_scripts(folder)[0].name}) and no data; "
@@ -113,26 +112,36 @@ def open_rows(folder: Path, splits: Sequence[str]) -> HubRows:
     return HubRows(folder, data.cast_column("image", datasets.Image(decode=False)))
 
 
-def _parquet_files(folder: Path) -> dict[str, list[Path]]:
-    found: dict[str, list[Path]] = {}
-    for pattern in ("*.parquet", "*/*.parquet", "*/*/*.parquet"):
-        for file in sorted(folder.glob(pattern)):
-            words = re.split(r"[^a-z]+", str(file.relative_to(folder)).lower())
-            split = next((s for s in SPLITS if s in words), "")
-            found.setdefault(split, []).append(file)
-    return found
+def split_of(path: str) -> str:
+    """The split that a parquet file's path speaks of; empty when it speaks of none."""
+    words = re.split(r"[^a-z]+", path.lower())
+    return next((split for split in SPLITS if split in words), "")
 
 
-def _chosen(folder: Path, present: Sequence[str], wanted: Sequence[str]) -> str:
+def first_split(where: object, present: Sequence[str], wanted: Sequence[str]) -> str:
+    """The first of `wanted` that is present, or the only split when it has no known name.
+
+    Raises:
+        GcbenchError: there is none.
+    """
     for split in wanted:
         if split in present:
             return split
     if len(present) == 1 and present[0] not in SPLITS:
         return present[0]
     raise GcbenchError(
-        f"{folder} has the splits {', '.join(present) or 'none'}, expected {' or '.join(wanted)}",
+        f"{where} has the splits {', '.join(present) or 'none'}, expected {' or '.join(wanted)}",
         hint="fetch the split that the benchmark is about",
     )
+
+
+def _parquet_files(folder: Path) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for pattern in ("*.parquet", "*/*.parquet", "*/*/*.parquet"):
+        for file in sorted(folder.glob(pattern)):
+            split = split_of(str(file.relative_to(folder)))
+            found.setdefault(split, []).append(file)
+    return found
 
 
 def _scripts(folder: Path) -> list[Path]:
