@@ -6,6 +6,8 @@ no generator state: weights, optimiser state and the step decide all that follow
 
 from __future__ import annotations
 
+import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,6 +62,12 @@ def run(recipe: Recipe, data_root: Path, out: Path, work: Path) -> Path:
     return publish(recipe, task, full.digest(), progressed.curve, progressed.seconds, out)
 
 
+def _can_compile(device: torch.device) -> bool:
+    """torch.compile needs a C++ compiler to build kernels for a processor."""
+    compilers = (os.environ.get("CXX", "g++"), "g++", "clang++")
+    return device.type != "cpu" or any(shutil.which(name) for name in compilers)
+
+
 class Trainer:
     """Steps, evaluations and checkpoints of one task."""
 
@@ -77,7 +85,10 @@ class Trainer:
         self.checkpoint = work / f"{recipe.name}.checkpoint.pt"
         task.module.to(accelerator.device)
         self.optimizers = build_optimizers(task.module, recipe.optimizer)
-        self.losses = torch.compile(task.losses) if recipe.compile else task.losses
+        compiled = recipe.compile and _can_compile(accelerator.device)
+        if recipe.compile and not compiled:
+            console.print("no C++ compiler found: training uncompiled, at about half the speed")
+        self.losses = torch.compile(task.losses) if compiled else task.losses
 
     def train(self) -> Progressed:
         """All steps that are left; returns the state after the last one."""
