@@ -204,7 +204,7 @@ class ImageNet(BenchmarkFamily):
             classes=ordered_classes([position[e.wnid] for e in entries]),
             samples=tuple(Sample(e.id, position[e.wnid], partial(load, e)) for e in entries),
             digest=content_digest(_canonical(name), rows),
-            expected=SETS[key].expected,
+            shortfall=_shortfall(SETS[key], len(entries), len({e.wnid for e in entries})),
         )
 
     def _entries(
@@ -276,6 +276,15 @@ def _corruption(name: str) -> tuple[str, int]:
             hint=f"for example in-c:{corruption}:3",
         )
     return corruption, int(severity)
+
+
+def _shortfall(wanted: ImageSet, images: int, classes: int) -> str:
+    parts = []
+    if classes < len(class_list(wanted.classes)):
+        parts.append(f"{len(class_list(wanted.classes)):,} classes")
+    if wanted.expected is not None and images != wanted.expected:
+        parts.append(f"{wanted.expected:,} images")
+    return f"the complete set has {' and '.join(parts)}" if parts else ""
 
 
 def _place(key: str, data_root: Path | None) -> Path:

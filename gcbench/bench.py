@@ -68,8 +68,8 @@ class Benchmark:
 
     `classes` are indices into `label_space`, ascending: those present in the set, so a 200-class
     set is a 200-way problem whatever the label space's size. `digest` identifies the content
-    (pixels and labels, or file list) and `subset` the rule that chose the samples. `expected` is
-    how many samples the complete set has, where that is known.
+    (pixels and labels, or file list) and `subset` the rule that chose the samples. `shortfall`
+    says what the data lack of the complete set, empty when they are whole as far as is known.
     """
 
     name: str
@@ -80,7 +80,7 @@ class Benchmark:
     digest: str
     subset: str = "full"
     metric: Metric = Metric()
-    expected: int | None = None
+    shortfall: str = ""
 
     def __post_init__(self) -> None:
         candidates = set(self.classes)

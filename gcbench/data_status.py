@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gcbench.bench import Benchmark, BenchmarkFamily
+from gcbench.bench import BenchmarkFamily
 from gcbench.errors import GcbenchError
 from gcbench.registry import Registry
 
@@ -55,22 +55,15 @@ def _status(family: BenchmarkFamily, name: str, data_root: Path | None) -> DataS
         benchmark = family.load(name, data_root)
     except GcbenchError as error:
         return DataStatus(name, INCOMPLETE, where, note=str(error))
-    note = _shortfall(benchmark)
     return DataStatus(
         name=name,
-        state=INCOMPLETE if note else FOUND,
+        state=INCOMPLETE if benchmark.shortfall else FOUND,
         where=where,
         samples=len(benchmark),
         classes=len(benchmark.classes),
         digest=benchmark.digest,
-        note=note,
+        note=benchmark.shortfall,
     )
-
-
-def _shortfall(benchmark: Benchmark) -> str:
-    if benchmark.expected is None or len(benchmark) == benchmark.expected:
-        return ""
-    return f"the complete set has {benchmark.expected:,} images"
 
 
 def show_status(statuses: Sequence[DataStatus], console: Console) -> None:

@@ -20,7 +20,7 @@ def no_config_and_no_hub_cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def root(tmp_path):
-    """Camelyon17 whole, ImageNet-A whole, R one image short of all, Sketch with a class missing."""
+    """Camelyon17 and ImageNet-A whole, R with few images, Sketch with a class folder missing."""
     folder = tmp_path / "data"
     write_camelyon17(folder)
     write_classes(folder / "imagenet-a", class_list("imagenet_a"), ["a.jpg"])
@@ -47,6 +47,14 @@ def test_status_tells_found_incomplete_and_missing_apart(registry, root):
     assert "class folder n01440764 is missing" in broken.note
     assert found["in-val"].state == found["celeba"].state == "missing"
     assert "image-net.org" in found["in-val"].note
+
+
+def test_empty_class_folders_make_a_set_incomplete(registry, tmp_path):
+    wnids = class_list("imagenet")
+    write_classes(tmp_path / "imagenet-c/gaussian_noise/3", wnids, ["a.JPEG"], wnids[:2])
+    few = next(s for s in data_status(registry, tmp_path) if s.name == "in-c-gauss")
+    assert (few.state, few.classes) == ("incomplete", 2)
+    assert few.note == "the complete set has 1,000 classes and 50,000 images"
 
 
 def test_shipped_benchmarks_are_always_found(registry):
