@@ -17,7 +17,15 @@ if TYPE_CHECKING:
     from torch import nn
 
 # Keys under which published training scripts wrap a state dict, tried in this order.
-_WRAPPINGS = ("ema", "model", "module", "state_dict", "model_state_dict")
+_WRAPPINGS = (
+    "ema",
+    "model",
+    "module",
+    "state_dict",
+    "model_state_dict",
+    "trainer",
+    "var_wo_ddp",
+)
 # Entries of official files that are no parameters and that likelihoods never read.
 _IGNORED_SUFFIXES = ("freqs_cis", "kv_cache.k_cache", "kv_cache.v_cache", "causal_mask")
 
@@ -154,6 +162,9 @@ def _unwrapped(content: Any, file: Path) -> dict[str, torch.Tensor]:
 def load_into(network: nn.Module, tensors: Mapping[str, torch.Tensor], file: Path) -> None:
     """Copies a checkpoint into a network, strictly: same names, same shapes.
 
+    A network may have a method `misfit(tensors)` that says in words of its own what is wrong with
+    a checkpoint, or returns None.
+
     Raises:
         GcbenchError: names the first missing, unexpected or misshapen key and counts the rest.
     """
@@ -162,6 +173,9 @@ def load_into(network: nn.Module, tensors: Mapping[str, torch.Tensor], file: Pat
     extra = [k for k in tensors if k not in expected]
     misshapen = [k for k in expected if k in tensors and tensors[k].shape != expected[k].shape]
     problems = []
+    misfit = getattr(network, "misfit", None)
+    if misfit is not None and (reason := misfit(tensors)):
+        problems.append(reason)
     if missing:
         problems.append(f"{len(missing)} missing keys, first {missing[0]!r}")
     if extra:

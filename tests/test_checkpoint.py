@@ -27,6 +27,8 @@ def tensors():
         lambda t: {"state_dict": t, "epoch": 3},
         lambda t: {"model": {f"module.{k}": v for k, v in t.items()}, "steps": 5},
         lambda t: {"model": {k: -v for k, v in t.items()}, "ema": t},
+        lambda t: {"var_wo_ddp": t},
+        lambda t: {"trainer": {"var_wo_ddp": t, "vae_local": {"x": torch.zeros(1)}}, "epoch": 3},
         lambda t: {**t, "freqs_cis": torch.zeros(3)},
     ],
 )
