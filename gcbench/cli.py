@@ -140,7 +140,7 @@ def _results_option(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--rule", help="How trials combine in the progress and summary lines.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--limit-per-class", type=int, help="Only the first N samples of each class.")
-@click.option("--subset", default=None, help="full, first-N or random-N per class.")
+@click.option("--subset", help="full, official-2k, first-N or random-N[@SEED] per class.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 ...")
 @click.option("--precision", default="fp32", show_default=True, help="fp32 or bf16.")
 @click.option("--protocol", default="independent", show_default=True, help="or published.")

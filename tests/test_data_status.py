@@ -5,6 +5,7 @@ import shutil
 import pytest
 from trees import write_camelyon17, write_classes
 
+from conftest import ROOT
 from gcbench._plugins.benchmarks import imagenet
 from gcbench._plugins.benchmarks._imagenet_files import class_list
 from gcbench.data_status import data_status
@@ -61,6 +62,14 @@ def test_shipped_benchmarks_are_always_found(registry):
     shipped = [s for s in data_status(registry) if s.name.startswith("mini-")]
     assert len(shipped) == 6
     assert {(s.state, s.where, s.note) for s in shipped} == {("found", "ships with gcbench", "")}
+
+
+def test_documentation_names_every_benchmark_and_every_place(registry):
+    text = (ROOT / "docs/data.md").read_text()
+    assert all(", ".join(wanted.stems) in text for wanted in imagenet.SETS.values())
+    for family in registry.families:
+        if family.suite in ("imagenet", "wilds"):
+            assert all(name in text for name in family.names)
 
 
 def test_command_shows_every_benchmark_and_ends_well(gcbench, registry, root):
