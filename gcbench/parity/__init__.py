@@ -11,7 +11,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from gcbench.errors import GcbenchError
-from gcbench.parity import llamagen_gpt, llamagen_vq, maskgit_vq, protocol, randar, var_transformer
+from gcbench.parity import (
+    llamagen_gpt,
+    llamagen_vq,
+    maskgit_vq,
+    protocol,
+    randar,
+    var_transformer,
+    var_vqvae,
+)
 from gcbench.parity.fixture import Fixture, Quantity, read_fixture
 
 Check = Callable[[Fixture], Iterator[Quantity]]
@@ -21,10 +29,12 @@ CHECKS: dict[str, Check] = {
     "llamagen_gpt": llamagen_gpt.check,
     "llamagen_vq": llamagen_vq.check,
     "maskgit_vq": maskgit_vq.check,
+    "var_vqvae": var_vqvae.check,
     "var_transformer": var_transformer.check,
     "protocol": protocol.check_protocol,
     "crops": protocol.check_crops,
     "calc_statistics": protocol.check_statistics,
+    "wilds_metrics": wilds_metrics.check,
 }
 
 
