@@ -19,6 +19,7 @@ from gcbench.parity import (
     randar,
     var_transformer,
     var_vqvae,
+    wilds_metrics,
 )
 from gcbench.parity.fixture import Fixture, Quantity, read_fixture
 
