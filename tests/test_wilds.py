@@ -11,6 +11,7 @@ from conftest import ROOT
 from gcbench.bench import Benchmark, LabelSpace, Metric, Sample
 from gcbench.engine.summary import metrics
 from gcbench.errors import GcbenchError
+from gcbench.parity import run_parity
 from gcbench.scores import Scores
 
 GOLDEN = ROOT.parent / "shared" / "golden" / "wilds_metrics"
@@ -267,6 +268,37 @@ def test_metrics_equal_the_official_evaluation():
     assert got["headline"]["value"] == pytest.approx(worst, abs=1e-6)
     worst = expected["fmow"]["acc_worst_year"]
     assert min(got["groups"]["year"].values()) == pytest.approx(worst, abs=1e-6)
+
+
+@pytest.mark.parametrize("wrong", [None, "acc_wg", "acc_y:1_male:0", "acc_worst_region"])
+def test_parity_passes_on_the_right_numbers_and_notices_a_wrong_one(tmp_path, wrong):
+    from safetensors.numpy import save_file
+
+    tensors = {
+        "celeba.pred": [1, 0, 1, 0],
+        "celeba.y": [1, 1, 0, 0],
+        "celeba.metadata": [[0, 1], [0, 1], [1, 0], [1, 0]],
+        "fmow.pred": [3, 4, 5],
+        "fmow.y": [3, 4, 6],
+        "fmow.metadata": [[0, 14, 3], [1, 14, 4], [1, 15, 6]],
+    }
+    results = {
+        "celeba": {"acc_avg": 0.5, "acc_wg": 0.5, "acc_y:1_male:0": 0.5, "acc_y:0_male:1": 0.5},
+        "fmow": {
+            **{"acc_avg": 2 / 3, "acc_worst_region": 1.0, "acc_worst_year": 0.0},
+            **{"acc_region:Asia": 1.0, "acc_region:Other": 0.5},
+            **{"acc_year:2016": 1.0, "acc_year:2017": 0.0},
+        },
+    }
+    for expected in results.values():
+        if wrong in expected:
+            expected[wrong] += 0.01
+    config = {"fixture": "wilds_metrics", "regions": ["Asia", "Other"], "results": results}
+    write(tmp_path / "f/config.json", json.dumps(config))
+    save_file({n: np.array(v) for n, v in tensors.items()}, tmp_path / "f/io.safetensors")
+    lines = []
+    assert run_parity([tmp_path / "f"], echo=lines.append) == (1 if wrong else 0)
+    assert sum(line.startswith("FAIL") for line in lines) == (1 if wrong else 0)
 
 
 # The whole path
