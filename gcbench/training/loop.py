@@ -87,7 +87,7 @@ class Trainer:
         self.optimizers = build_optimizers(task.module, recipe.optimizer)
         compiled = recipe.compile and _can_compile(accelerator.device)
         if recipe.compile and not compiled:
-            console.print("no C++ compiler found: training uncompiled, at about half the speed")
+            console.print("no C++ compiler found: training uncompiled, which is slower")
         self.losses = torch.compile(task.losses) if compiled else task.losses
 
     def train(self) -> Progressed:
