@@ -85,17 +85,17 @@ class Encoder(nn.Module):
 class DecoderStage(nn.Module):
     """Residual blocks of one resolution, then nearest-neighbour doubling and a convolution."""
 
-    def __init__(self, c_in: int, c_out: int, blocks: int, double: bool) -> None:
+    def __init__(self, c_in: int, c_out: int, blocks: int, upsample: bool) -> None:
         super().__init__()
         self.block = _blocks(c_in, c_out, blocks)
-        self.double = double
-        if double:
+        self.upsample = upsample
+        if upsample:
             self.upsample_conv = nn.Conv2d(c_out, c_out, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         for block in self.block:
             x = block(x)
-        if self.double:
+        if self.upsample:
             x = self.upsample_conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
         return x
 
@@ -109,7 +109,7 @@ class Decoder(nn.Module):
         self.conv_in = nn.Conv2d(z, widths[-1], 3, padding=1)
         self.mid = _blocks(widths[-1], widths[-1], num_res_blocks)
         self.up = nn.ModuleList(
-            DecoderStage(widths[i + 1], widths[i], num_res_blocks, double=i > 0)
+            DecoderStage(widths[i + 1], widths[i], num_res_blocks, upsample=i > 0)
             for i in range(len(ch_mult))
         )
         self.norm_out = group_norm(widths[0])

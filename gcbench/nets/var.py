@@ -30,6 +30,12 @@ def scale_ends(patch_nums: Sequence[int]) -> list[int]:
     return list(accumulate(side * side for side in patch_nums))
 
 
+def _last(layers: nn.Sequential) -> nn.Linear:
+    layer = layers[-1]
+    assert isinstance(layer, nn.Linear)
+    return layer
+
+
 class Attention(nn.Module):
     """Cosine attention with one learned temperature per head; keys have no bias."""
 
@@ -193,16 +199,17 @@ class VAR(nn.Module):
             if isinstance(module, nn.Linear) and module.bias is not None:
                 nn.init.zeros_(module.bias)
         self.head.weight.mul_(0.02)
-        self.head_nm.ada_lin[1].weight.mul_(0.5)
-        for block in self.blocks:
-            block.attn.proj.weight.div_(math.sqrt(2 * len(self.blocks)))
-            block.ffn.fc2.weight.div_(math.sqrt(2 * len(self.blocks)))
-            if block.shared:
-                modulation = block.ada_gss[0, 0]  # [6, dim]
-            else:
-                modulation = block.ada_lin[1].weight.unflatten(0, (6, dim))
-            modulation[:2].mul_(1e-5)
-            modulation[2:].mul_(0.5)
+        _last(self.head_nm.ada_lin).weight.mul_(0.5)
+        for block in self.modules():
+            if isinstance(block, AdaLNBlock):
+                block.attn.proj.weight.div_(math.sqrt(2 * len(self.blocks)))
+                block.ffn.fc2.weight.div_(math.sqrt(2 * len(self.blocks)))
+                if block.shared:
+                    modulation = block.ada_gss[0, 0]  # [6, dim]
+                else:
+                    modulation = _last(block.ada_lin).weight.unflatten(0, (6, dim))
+                modulation[:2].mul_(1e-5)
+                modulation[2:].mul_(0.5)
 
     def misfit(self, tensors: Mapping[str, Tensor]) -> str | None:
         """What tells a checkpoint of other scales, None when nothing does."""
