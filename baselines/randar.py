@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from gcbench.checkpoint import ByHand, Checkpoint, Hub, Shipped
+from gcbench.checkpoint import Checkpoint, Shipped, published
 from gcbench.method import GenerativeMethod, SampleKey, Trials, Variant, Work
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ SIZES: dict[str, dict[str, Any]] = {
     "l": {"dim": 1024, "n_layer": 24, "n_head": 16},
     "xl": {"dim": 1280, "n_layer": 36, "n_head": 20},
 }
-LLAMAGEN_TOKENIZER = Hub("FoundationVision/LlamaGen", "vq_ds16_c2i.pt", licence="MIT")
 
 
 def mini_variant(weights: str, note: str) -> Variant:
@@ -41,21 +40,10 @@ def imagenet_variant(name: str, size: str, weights: Checkpoint, note: str) -> Va
         name=name,
         label_space="imagenet-1k",
         config={"model": SIZES[size], "tokenizer": {}, "image": {"grey": False}},
-        checkpoints={"model": weights, "tokenizer": LLAMAGEN_TOKENIZER},
+        checkpoints={"model": weights, "tokenizer": published("llamagen-vq16")},
         image_size=256,
         note=note,
     )
-
-
-def _released(size: str, billions: str) -> Hub:
-    file = f"randar_{billions}b_llamagen_360k_bs_1024_lr_0.0004.safetensors"
-    return Hub("ziqipang/RandAR", file, licence="see the model page")
-
-
-_PAPER = ByHand(
-    "the paper's weights (random-crop training) are on huggingface.co/iasudakov/ar_classifier, "
-    "whose file names their README does not give"
-)
 
 
 class RandAR(GenerativeMethod):
@@ -66,10 +54,12 @@ class RandAR(GenerativeMethod):
     summary = "any-order autoregressive transformer, averaged over random token orders"
     variants: ClassVar[tuple[Variant, ...]] = (
         mini_variant("mini-randar", "trained on random orders"),
-        imagenet_variant("l", "l", _PAPER, "the paper's RandAR-L"),
-        imagenet_variant("xl", "xl", _PAPER, "the paper's RandAR-XL"),
-        imagenet_variant("l-release", "l", _released("l", "0.3"), "RandAR authors' release"),
-        imagenet_variant("xl-release", "xl", _released("xl", "0.7"), "RandAR authors' release"),
+        imagenet_variant("l", "l", published("randar-paper"), "the paper's RandAR-L"),
+        imagenet_variant("xl", "xl", published("randar-paper"), "the paper's RandAR-XL"),
+        imagenet_variant("l-release", "l", published("randar-l-release"), "its authors' release"),
+        imagenet_variant(
+            "xl-release", "xl", published("randar-xl-release"), "as l-release"
+        ),
     )
     default_trials = 20
     max_trials: ClassVar[int | None] = None

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gcbench.errors import GcbenchError
+from gcbench.errors import GcbenchError, unknown_name
 from gcbench.resources import resource
 
 if TYPE_CHECKING:
@@ -104,7 +107,73 @@ class ByHand:
         )
 
 
-Checkpoint = Shipped | Hub | ByHand
+@dataclass(frozen=True)
+class Url:
+    """Published weights at an address, kept in gcbench's cache once they are fetched.
+
+    `sha256` may be the beginning of the digest, as PyTorch's file names have it.
+    """
+
+    url: str
+    licence: str
+    sha256: str | None = None
+    note: str = ""
+
+    @property
+    def file(self) -> Path:
+        """Where the fetched file is kept."""
+        return cache_folder() / "checkpoints" / self.url.rsplit("/", 1)[1]
+
+    def locate(self) -> tuple[Path, str | None]:
+        """The fetched file and its expected sha256. Raises GcbenchError when it is not there."""
+        if not self.file.is_file():
+            raise GcbenchError(
+                f"{self.url} is not on this machine",
+                hint="gcbench fetch METHOD:VARIANT brings it; --checkpoint uses a file of your own",
+            )
+        return self.file, self.sha256
+
+
+Checkpoint = Shipped | Hub | Url | ByHand
+
+
+def cache_folder() -> Path:
+    """`$GCBENCH_CACHE`, or `gcbench` in the user's cache folder."""
+    own = os.environ.get("GCBENCH_CACHE")
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(own) if own else Path(cache, "gcbench")
+
+
+@cache
+def catalogue() -> dict[str, dict[str, Any]]:
+    """The published checkpoints by name, as `baselines/checkpoints.toml` lists them."""
+    return tomllib.loads(resource("baselines/checkpoints.toml").read_text())
+
+
+def published(name: str) -> Hub | Url | ByHand:
+    """The entry of that name in the catalogue of published checkpoints.
+
+    Raises:
+        GcbenchError: there is none.
+    """
+    if name not in catalogue():
+        raise unknown_name("published checkpoint", name, catalogue())
+    card = catalogue()[name]
+    common = {key: card[key] for key in ("licence", "sha256", "note") if key in card}
+    if "hub" in card:
+        return Hub(card["hub"], card["file"], **common)
+    if "url" in card:
+        return Url(card["url"], **common)
+    return ByHand(card["by_hand"])
+
+
+def check_sha256(file: Path, expected: str) -> None:
+    """Raises GcbenchError when a file's sha256 does not begin with what its card names."""
+    if not (found := sha256_of(file)).startswith(expected):
+        raise GcbenchError(
+            f"{file} has sha256 {found}, its card names {expected}",
+            hint="the file is damaged or not the one that was published: fetch it again",
+        )
 
 
 def read_state_dict(file: Path, expected_sha256: str | None = None) -> dict[str, torch.Tensor]:
@@ -115,11 +184,8 @@ def read_state_dict(file: Path, expected_sha256: str | None = None) -> dict[str,
     """
     if not file.is_file():
         raise GcbenchError(f"no checkpoint at {file}", hint="check the path given by --checkpoint")
-    if expected_sha256 is not None and (found := sha256_of(file)) != expected_sha256:
-        raise GcbenchError(
-            f"{file} has sha256 {found}, its card names {expected_sha256}",
-            hint="the file is damaged or not the one that was published: fetch it again",
-        )
+    if expected_sha256 is not None:
+        check_sha256(file, expected_sha256)
     try:
         content = _read(file)
     except Exception as error:  # readers raise many types for a damaged file; all mean the same

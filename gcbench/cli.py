@@ -52,8 +52,16 @@ def _registry() -> Any:
 
 
 @main.command("list")
-def list_() -> None:
+@click.option("--checkpoints", is_flag=True, help="The published weights that fetch can bring.")
+def list_(checkpoints: bool) -> None:
     """Methods, their variants, and benchmarks."""
+    if checkpoints:
+        from gcbench.checkpoint import catalogue
+
+        for name, card in catalogue().items():
+            where = card.get("url") or card.get("by_hand") or f"{card['hub']}/{card['file']}"
+            click.echo(f"{name:<24}  {where}  [{card['licence']}]")
+        return
     registry = _registry()
     width = max(len(n) for n in [*registry.methods, *registry.benchmark_names])
     click.echo("methods")

@@ -1,11 +1,12 @@
-"""Brings what does not ship: data sets, and published weights from the Hugging Face hub."""
+"""Brings what does not ship: data sets and published weights."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from gcbench.checkpoint import Hub, sha256_of
+from gcbench.checkpoint import Checkpoint, Hub, Url, catalogue, check_sha256, published
 from gcbench.errors import GcbenchError, unknown_name
 from gcbench.registry import Registry
 
@@ -20,7 +21,8 @@ def fetch(
     data_root: Path | None = None,
     echo: Echo = print,
 ) -> None:
-    """Brings a data set below `data_root` (`data` if None), or the weights of METHOD[:VARIANT].
+    """Brings a data set below `data_root` (`data` if None), the weights of METHOD[:VARIANT], or a
+    checkpoint of the catalogue.
 
     Raises:
         GcbenchError: nothing of that name, no access, no network, or a file that is not what its
@@ -31,25 +33,85 @@ def fetch(
             echo(f"{name}: {family.data_sets[name]}")
             echo(str(family.fetch(name, data_root or Path("data"), source, echo)))
             return
+    if name in catalogue():
+        echo(str(bring(published(name), echo)))
+        return
     method, _, variant = name.partition(":")
     if method not in registry.methods:
         known = [n for family in registry.families for n in family.data_sets]
-        raise unknown_name("data set or method", name, [*known, *registry.methods])
-    chosen = registry.method(method).variant_named(variant or None)
-    wanted = [c for c in chosen.checkpoints.values() if isinstance(c, Hub)]
-    if not wanted:
-        echo(f"{method}:{chosen.name} needs nothing: its weights ship with gcbench")
-    for checkpoint in wanted:
-        echo(str(download(checkpoint, echo)))
+        known += [*registry.methods, *catalogue()]
+        raise unknown_name("data set, method or checkpoint", name, known)
+    for checkpoint in registry.method(method).variant_named(variant or None).checkpoints.values():
+        echo(str(bring(checkpoint, echo)))
 
 
-def download(checkpoint: Hub, echo: Echo) -> Path:
+def bring(checkpoint: Checkpoint, echo: Echo) -> Path:
+    """The file of a checkpoint, downloaded where it is not there yet.
+
+    Raises:
+        GcbenchError: it cannot be downloaded, or is not what its card or the hub says.
+    """
+    if isinstance(checkpoint, Hub):
+        return from_hub(checkpoint, echo)
+    if isinstance(checkpoint, Url):
+        return from_url(checkpoint, echo)
+    return checkpoint.locate()[0]
+
+
+def from_url(checkpoint: Url, echo: Echo) -> Path:
+    """A file at an address, its size announced first, resumed when it was cut, checked."""
+    import urllib.request
+    from urllib.error import HTTPError
+
+    target = checkpoint.file
+    partial = target.with_name(f"{target.name}.part")
+    if not target.is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        done = partial.stat().st_size if partial.is_file() else 0
+        request = urllib.request.Request(checkpoint.url, headers={"Range": f"bytes={done}-"})
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                resumed = answer.status == 206
+                left = int(answer.headers.get("Content-Length") or 0)
+                again = f", {done / 1e6:.1f} MB of it here already" if resumed and done else ""
+                total = left + (done if resumed else 0)
+                echo(f"{checkpoint.url}: {total / 1e6:.1f} MB{again}, licence {checkpoint.licence}")
+                with partial.open("ab" if resumed else "wb") as out:
+                    shutil.copyfileobj(answer, out, 1 << 20)
+        except HTTPError as error:
+            if error.code != 416:  # the range is empty: everything is here already
+                raise _unreachable(checkpoint.url, error) from error
+        except OSError as error:
+            raise _unreachable(checkpoint.url, error) from error
+        if checkpoint.sha256:
+            _checked(partial, checkpoint.sha256)
+        partial.replace(target)
+    return target
+
+
+def _checked(file: Path, expected: str) -> None:
+    try:
+        check_sha256(file, expected)
+    except GcbenchError:
+        file.unlink()
+        raise
+
+
+def _unreachable(where: str, error: Exception) -> GcbenchError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return GcbenchError(
+        f"{where} could not be fetched ({reason[:200]})",
+        hint="run the same command again: a partial download is resumed",
+    )
+
+
+def from_hub(checkpoint: Hub, echo: Echo) -> Path:
     """A hub file, its size announced first, resumed when it was cut, its sha256 checked.
 
     The hub names the sha256 of every large file, so the check does not depend on the card.
     """
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     where = f"{checkpoint.repo}/{checkpoint.file}"
     try:
@@ -67,16 +129,10 @@ def download(checkpoint: Hub, echo: Echo) -> Path:
         raise GcbenchError(
             f"{where} does not exist or is private", hint=checkpoint.note or "check its page"
         ) from error
-    except (HfHubHTTPError, OSError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise GcbenchError(
-            f"{where} could not be fetched ({reason[:200]})",
-            hint="run the same command again: a partial download is resumed",
-        ) from error
+    except Exception as error:
+        # The exceptions of the transport below the hub's client differ between its versions.
+        raise _unreachable(where, error) from error
     expected = checkpoint.sha256 or (found.etag if found.etag and len(found.etag) == 64 else None)
-    if expected and (got := sha256_of(file)) != expected:
-        raise GcbenchError(
-            f"{where} has sha256 {got}, expected {expected}",
-            hint=f"delete {file} and fetch it again",
-        )
+    if expected:
+        _checked(file, expected)
     return file

@@ -1,0 +1,143 @@
+"""Fetching: announced, resumed, checked; and the catalogue of published checkpoints."""
+
+import hashlib
+import http.server
+import threading
+from functools import partial
+
+import pytest
+
+from gcbench.checkpoint import ByHand, Hub, Url, catalogue, published
+from gcbench.errors import GcbenchError
+from gcbench.fetch import bring, fetch
+
+CONTENT = bytes(range(256)) * 4000
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+class Ranges(http.server.SimpleHTTPRequestHandler):
+    """Serves a folder, byte ranges included, and notes what was asked for."""
+
+    def __init__(self, *args, asked, **kwargs):
+        self.asked = asked
+        super().__init__(*args, **kwargs)
+
+    def do_GET(self):
+        start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+        self.asked.append(start)
+        if start >= len(CONTENT):
+            self.send_error(416)
+            return
+        self.send_response(206)
+        self.send_header("Content-Length", str(len(CONTENT) - start))
+        self.end_headers()
+        self.wfile.write(CONTENT[start:])
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def served(tmp_path, monkeypatch):
+    """Address of a file on this machine, and the list of offsets asked for."""
+    monkeypatch.setenv("GCBENCH_CACHE", str(tmp_path / "cache"))
+    asked = []
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Ranges, asked=asked))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/weights.pth", asked
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_file_is_announced_fetched_checked_and_kept(served):
+    address, asked = served
+    lines = []
+    card = Url(address, "MIT", sha256=SHA256[:8])
+    file = bring(card, lines.append)
+    assert file.read_bytes() == CONTENT
+    assert lines == [f"{address}: 1.0 MB, licence MIT"]
+    assert card.locate() == (file, SHA256[:8])
+    bring(card, lines.append)
+    assert asked == [0]
+
+
+def test_cut_download_is_resumed_where_it_stopped(served):
+    address, asked = served
+    card = Url(address, "MIT", sha256=SHA256)
+    partial_file = card.file.with_name("weights.pth.part")
+    partial_file.parent.mkdir(parents=True)
+    partial_file.write_bytes(CONTENT[:300_000])
+    lines = []
+    assert bring(card, lines.append).read_bytes() == CONTENT
+    assert asked == [300_000]
+    assert "0.3 MB of it here already" in lines[0]
+
+
+def test_download_that_was_complete_but_not_renamed_is_taken(served):
+    address, asked = served
+    card = Url(address, "MIT", sha256=SHA256)
+    partial_file = card.file.with_name("weights.pth.part")
+    partial_file.parent.mkdir(parents=True)
+    partial_file.write_bytes(CONTENT)
+    assert bring(card, print).read_bytes() == CONTENT
+    assert asked == [len(CONTENT)]
+
+
+def test_file_of_another_sha256_is_deleted_and_refused(served):
+    address, _ = served
+    card = Url(address, "MIT", sha256="00000000")
+    with pytest.raises(GcbenchError, match="its card names 00000000"):
+        bring(card, print)
+    assert list(card.file.parent.iterdir()) == []
+
+
+def test_server_that_is_not_there_is_one_clear_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("GCBENCH_CACHE", str(tmp_path))
+    with pytest.raises(GcbenchError, match="could not be fetched") as caught:
+        bring(Url("http://127.0.0.1:1/x.pth", "MIT"), print)
+    assert "resumed" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", catalogue())
+def test_catalogue_entry_is_complete(name):
+    card = catalogue()[name]
+    assert len({"hub", "url", "by_hand"} & set(card)) == 1
+    assert set(card) <= {
+        *("hub", "file", "url", "by_hand", "wrapping", "licence", "sha256", "note", "for")
+    }
+    assert card["licence"]
+    assert card["for"]
+    found = published(name)
+    assert isinstance(found, Hub | Url | ByHand)
+    assert isinstance(found, ByHand) or card["wrapping"] in ("bare", "model")
+
+
+def test_every_method_of_the_paper_has_an_entry():
+    methods = {method for card in catalogue().values() for method in card["for"]}
+    assert methods >= {
+        *("randar", "llamagen", "var", "avarc", "dit", "sit", "sit-repa", "sit-irepa", "sit-reg"),
+        *("vit", "resnet", "dinov2", "dat"),
+    }
+
+
+def test_what_can_only_be_brought_by_hand_says_where_it_is():
+    with pytest.raises(GcbenchError) as caught:
+        bring(published("sit-xl"), print)
+    assert "willisma/SiT" in caught.value.hint
+    assert "--checkpoint" in caught.value.hint
+
+
+def test_shipped_weights_need_no_download(registry):
+    lines = []
+    fetch(registry, "randar:mini", echo=lines.append)
+    assert [line.rsplit("/", 1)[1] for line in lines] == [
+        "mini-randar.safetensors",
+        "mini-vq.safetensors",
+    ]
+
+
+def test_unknown_checkpoint_suggests_the_nearest():
+    with pytest.raises(GcbenchError, match="did you mean 'var-d16'"):
+        published("var_d16")
