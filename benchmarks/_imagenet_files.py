@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import re
 import tarfile
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -128,27 +129,25 @@ def devkit_labels(images: Path) -> list[str]:
     wnid each one is.
 
     Raises:
-        GcbenchError: there is no devkit in the folder of the images or up to two above it.
+        GcbenchError: there is no devkit in the folder of the images or up to two above it, or it
+            is damaged.
     """
-    import numpy as np
-    from scipy.io import loadmat
-
     places = [images, images.parent, images.parent.parent]
-    for place in places:
-        files = _devkit_files(place / DEVKIT, place / f"{DEVKIT}.tar.gz")
-        if files is not None:
-            break
-    else:
+    kits = [kit for p in places for kit in (p / DEVKIT, p / f"{DEVKIT}.tar.gz") if kit.exists()]
+    if not kits:
         raise GcbenchError(
             f"{images} holds validation images without class folders, and there is no {DEVKIT} "
             f"(folder or .tar.gz) in {', '.join(map(str, places))}",
             hint=f"put {DEVKIT}.tar.gz beside the images; it says which class each one is",
         )
-    truth, meta = files
-    synsets = loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"]
-    ids = np.asarray(synsets["ILSVRC2012_ID"], int).tolist()
-    wnid_of = dict(zip(ids, map(str, synsets["WNID"]), strict=True))
-    return [wnid_of[int(line)] for line in truth.decode().split()]
+    try:
+        truth, synsets = _devkit_content(kits[0])
+        return [synsets[int(line)] for line in truth.split()]
+    except (OSError, tarfile.TarError, EOFError, KeyError, ValueError, TypeError) as error:
+        raise GcbenchError(
+            f"{kits[0]} cannot be read ({type(error).__name__}: {error})",
+            hint=f"the devkit is damaged or incomplete: fetch {DEVKIT}.tar.gz again",
+        ) from error
 
 
 def from_hub(rows: HubRows, wnids: Sequence[str], name: str) -> list[Entry]:
@@ -238,16 +237,25 @@ def _check_classes(found: Iterable[str], wnids: Sequence[str], where: str, what:
     raise GcbenchError(f"{where}: {'; '.join(parts)}", hint=hint)
 
 
-def _devkit_files(folder: Path, archive: Path) -> tuple[bytes, bytes] | None:
-    truth, meta = "data/ILSVRC2012_validation_ground_truth.txt", "data/meta.mat"
-    if folder.is_dir():
-        return (folder / truth).read_bytes(), (folder / meta).read_bytes()
-    if not archive.is_file():
-        return None
-    with tarfile.open(archive) as packed:
-        members = [packed.extractfile(f"{DEVKIT}/{file}") for file in (truth, meta)]
-        contents = [member.read() for member in members if member is not None]
-    return contents[0], contents[1]
+def _devkit_content(kit: Path) -> tuple[str, dict[int, str]]:
+    """The text of the ground truth, and the wnid of each ILSVRC id."""
+    import numpy as np
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
+    files = ("data/ILSVRC2012_validation_ground_truth.txt", "data/meta.mat")
+    if kit.is_dir():
+        truth, meta = ((kit / file).read_bytes() for file in files)
+    else:
+        with tarfile.open(kit) as packed:
+            members = [packed.extractfile(f"{DEVKIT}/{file}") for file in files]
+            truth, meta = (b"" if member is None else member.read() for member in members)
+    try:
+        synsets = loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"]
+    except (MatReadError, zlib.error) as error:
+        raise ValueError(f"meta.mat is damaged: {error}") from error
+    ids = np.asarray(synsets["ILSVRC2012_ID"], int).tolist()
+    return truth.decode(), dict(zip(ids, map(str, synsets["WNID"]), strict=True))
 
 
 def _hub_wnids(rows: HubRows, name: str) -> list[str]:

@@ -146,6 +146,25 @@ def test_flat_images_without_the_devkit_say_what_is_missing(tmp_path):
         load("in-val", tmp_path)
 
 
+@pytest.mark.parametrize("damage", ["truncated", "no meta", "other truth", "no mat"])
+def test_damaged_devkit_is_named(tmp_path, damage):
+    root = tmp_path / "root"
+    root.mkdir()
+    kit = "ILSVRC2012_devkit_t12.tar.gz" if damage == "truncated" else "ILSVRC2012_devkit_t12"
+    write_flat(root, tmp_path, kit)
+    pack(tmp_path / "flat", root / "ILSVRC2012_img_val.tar")
+    if damage == "truncated":
+        (root / kit).write_bytes((root / kit).read_bytes()[:2000])
+    elif damage == "no meta":
+        (root / kit / "data/meta.mat").unlink()
+    elif damage == "no mat":
+        write(root / kit / "data/meta.mat", b"text")
+    else:
+        write(root / kit / "data/ILSVRC2012_validation_ground_truth.txt", "5\n4000\n")
+    with pytest.raises(GcbenchError, match=f"{kit} cannot be read"):
+        load("in-val", root)
+
+
 def test_corruption_is_found_with_and_without_its_group_and_in_a_groups_tar(root, tmp_path):
     grouped = root / "imagenet-c/noise"
     expected = load("in-c-gauss", root)
@@ -413,6 +432,15 @@ def test_hub_set_whose_integers_are_not_explained_is_refused(tmp_path, no_networ
         load("in-a", tmp_path)
 
 
+def test_damaged_hub_set_is_named(tmp_path, no_network):
+    write(tmp_path / "imagenet-a/data/train-00000-of-00001.parquet", "no parquet")
+    with pytest.raises(GcbenchError, match="imagenet-a cannot be read as a Hugging Face data set"):
+        load("in-a", tmp_path)
+    write(tmp_path / "imagenet-r/state.json", "{")
+    with pytest.raises(GcbenchError, match="imagenet-r cannot be read as a Hugging Face data set"):
+        load("in-r", tmp_path)
+
+
 def test_hub_set_without_the_wanted_split_is_refused(tmp_path, no_network):
     datasets = pytest.importorskip("datasets")
     data = hub_set({"image": [jpeg(1)], "path": [None]})
@@ -473,3 +501,29 @@ def test_folder_and_archive_give_the_same_scores(run_grey, root, tmp_path):
     one, other = run_grey(load("in-a", root), "a"), run_grey(load("in-a", tmp_path), "b")
     assert one.summary["scores_digest"] == other.summary["scores_digest"]
     assert one.name == other.name
+
+
+def test_the_suite_runs_from_the_command_line_without_a_socket(gcbench, tmp_path, monkeypatch):
+    """All six benchmarks with a discriminative model; one image is damaged, so it exits with 3."""
+    import timm
+    import torch
+    from safetensors.torch import save_file
+
+    def refuse(*arguments):
+        raise AssertionError("a socket was opened")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    torch.manual_seed(0)
+    save_file(timm.create_model("test_resnet").state_dict(), tmp_path / "model.safetensors")
+    write_imagenet(tmp_path)
+    damaged = tmp_path / "imagenet-sketch/sketch" / WNIDS[2] / "sketch_11.JPEG"
+    damaged.write_bytes(b"404: not found")
+    done = gcbench(
+        *("run", "--method", "timm:test_resnet", "--checkpoint", tmp_path / "model.safetensors"),
+        *("--bench", "suite:imagenet", "--subset", "official-2k", "--device", "cpu"),
+        *("--data-root", tmp_path, "--results", tmp_path / "results"),
+    )
+    assert done.exit_code == 3, done.output
+    for name in FAMILY.names:
+        assert f"{name} (official-2k): accuracy " in done.output
+    assert f"PARTIAL: 1 unreadable, first {WNIDS[2]}/sketch_11.JPEG" in done.output

@@ -67,6 +67,14 @@ def test_every_source_says_what_is_not_there(source):
         source.files("nowhere")
 
 
+def test_broken_link_is_listed_and_fails_when_read(folder):
+    (folder / "a" / "3.jpg").symlink_to("nowhere.jpg")
+    source = open_source(folder)
+    assert source.files("a")["3.jpg"] == 0
+    with pytest.raises(OSError, match=r"3\.jpg"):
+        source.read("a/3.jpg")
+
+
 def test_sources_can_be_sent_to_other_processes(source):
     again = pickle.loads(pickle.dumps(source))
     assert again.read("b/c/3.png") == FILES["b/c/3.png"]

@@ -68,7 +68,7 @@ class Folder(Source):
 
     def files(self, under: str = "") -> dict[str, int]:
         entries = sorted(self._entries(under), key=lambda e: e.name)
-        return {e.name: e.stat().st_size for e in entries if e.is_file()}
+        return {e.name: _size(e) for e in entries if not e.is_dir()}
 
     def size(self, path: str) -> int | None:
         try:
@@ -89,6 +89,14 @@ class Folder(Source):
                 f"{folder} cannot be listed ({error.strerror})",
                 hint="check that it is a folder that you may read",
             ) from error
+
+
+def _size(entry: os.DirEntry[str]) -> int:
+    try:
+        return entry.stat().st_size
+    except FileNotFoundError:
+        # A broken link stays in the list: reading it fails and says so, leaving it out would not.
+        return 0
 
 
 def hidden(name: str) -> bool:

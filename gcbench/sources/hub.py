@@ -89,27 +89,39 @@ def open_rows(folder: Path, splits: Sequence[str]) -> HubRows:
             f"{folder} is in Hugging Face's format, which needs the package datasets",
             hint="pip install 'gcbench[hf]', or give the images as folders, tar or zip",
         ) from None
-    parquet = _parquet_files(folder)
-    if parquet:
-        split = first_split(folder, list(parquet), splits)
-        files = [str(f) for f in parquet[split]]
-        data = datasets.load_dataset("parquet", data_files=files, split="train")
-    elif any((folder / marker).is_file() for marker in MARKERS):
-        data = datasets.load_from_disk(str(folder))
-        if isinstance(data, datasets.DatasetDict):
-            data = data[first_split(folder, list(data), splits)]
-    else:
+    try:
+        data = _opened(folder, splits)
+    except (OSError, ValueError, KeyError, TypeError, datasets.exceptions.DatasetsError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise GcbenchError(
-            f"{folder} holds a loading script ({_scripts(folder)[0].name}) and no data; "
-            "such scripts are not run",
-            hint="give the images as class folders, tar or zip",
-        )
+            f"{folder} cannot be read as a Hugging Face data set ({reason})",
+            hint="fetch it again, or give the images as class folders, tar or zip",
+        ) from error
     if "image" not in data.column_names:
         raise GcbenchError(
             f"{folder} has no column 'image'; it has {', '.join(data.column_names)}",
             hint="give the images as class folders, tar or zip",
         )
     return HubRows(folder, data.cast_column("image", datasets.Image(decode=False)))
+
+
+def _opened(folder: Path, splits: Sequence[str]) -> Any:
+    import datasets
+
+    parquet = _parquet_files(folder)
+    if parquet:
+        files = [str(f) for f in parquet[first_split(folder, list(parquet), splits)]]
+        return datasets.load_dataset("parquet", data_files=files, split="train")
+    if any((folder / marker).is_file() for marker in MARKERS):
+        data = datasets.load_from_disk(str(folder))
+        if isinstance(data, datasets.DatasetDict):
+            return data[first_split(folder, list(data), splits)]
+        return data
+    raise GcbenchError(
+        f"{folder} holds a loading script ({_scripts(folder)[0].name}) and no data; "
+        "such scripts are not run",
+        hint="give the images as class folders, tar or zip",
+    )
 
 
 def split_of(path: str) -> str:
