@@ -241,9 +241,11 @@ def summary_line(planned: PlannedRun, rule: str | None = None) -> str:
     if found is None:
         return f"{what}: no sample could be read ({len(coverage['failures'])} failures)"
     low, high = wilson_interval(found["correct"], found["total"])
+    headline = summary["metrics"]["headline"]
     parts = [
         f"{what}: accuracy {found['correct'] / found['total']:.3f} [{low:.3f}, {high:.3f}] "
         f"({name}, K={spec.trials})",
+        *_worst_group(headline),
         f"{coverage['scored']} images",
         f"{summary['evaluations_per_image']} evaluations/image",
         f"{summary['seconds_per_image']:.3f} s/image",
@@ -252,3 +254,10 @@ def summary_line(planned: PlannedRun, rule: str | None = None) -> str:
         first = next(iter(coverage["failures"]))
         parts.append(f"PARTIAL: {len(coverage['failures'])} unreadable, first {first}")
     return " · ".join(parts)
+
+
+def _worst_group(headline: Mapping[str, Any]) -> list[str]:
+    if headline["name"] == "accuracy":
+        return []
+    value = headline["value"]
+    return [f"{headline['name']} {'not measured' if value is None else f'{value:.3f}'}"]
