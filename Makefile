@@ -15,9 +15,11 @@ test: install
 lint: install
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy gcbench baselines benchmarks
 
-# The committed measurements of the embedded suite (about an hour on two cores).
+# The committed measurements of the embedded suite, and what is made from them (about an hour).
 results: install
 	$(BIN)/gcbench run --method randar,randar-raster --bench suite:mini --results results/mini
+	$(BIN)/gcbench report --all --results results/mini --out results/mini/tables
+	$(BIN)/gcbench report --figure accuracy-by-trials --results results/mini --out docs/accuracy-by-trials
 
 install: .venv/.installed
 
