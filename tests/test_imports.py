@@ -20,6 +20,7 @@ RANKS = {
     "preprocess": 1,
     "nets": 1,
     "scores": 1,
+    "stages": 1,
     "metrics": 1,
     "stats": 1,
     "bench": 2,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from gcbench.errors import GcbenchError
 from gcbench.parity import (
+    avarc,
     llamagen_gpt,
     llamagen_vq,
     maskgit_vq,
@@ -32,6 +33,7 @@ CHECKS: dict[str, Check] = {
     "maskgit_vq": maskgit_vq.check,
     "var_vqvae": var_vqvae.check,
     "var_transformer": var_transformer.check,
+    "avarc": avarc.check,
     "protocol": protocol.check_protocol,
     "crops": protocol.check_crops,
     "calc_statistics": protocol.check_statistics,

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gcbench.parity.fixture import Fixture, Quantity, absolute, identical, relative
 
-if TYPE_CHECKING:
-    from gcbench.nets.var import VAR
-
-_ARGUMENTS = ("num_classes", "depth", "embed_dim", "num_heads", "mlp_ratio", "norm_eps")
+_SAME = ("num_classes", "depth", "embed_dim", "num_heads", "mlp_ratio", "norm_eps", "patch_nums")
 
 
-def network(params: Mapping[str, Any], vocab_size: int, code_dim: int) -> VAR:
-    """Our network for the official class's arguments."""
-    from gcbench.nets.var import VAR
-
-    return VAR(
-        patch_nums=params["patch_nums"],
-        shared_aln=params["shared_aln"],
-        vocab_size=vocab_size,
-        code_dim=code_dim,
-        **{name: params[name] for name in _ARGUMENTS},
-    ).eval()
+def arguments(params: Mapping[str, Any], vocab_size: int, code_dim: int) -> dict[str, Any]:
+    """Our network's constructor arguments from those of the official class."""
+    return {
+        "vocab_size": vocab_size,
+        "code_dim": code_dim,
+        "shared_aln": params["shared_aln"],
+        **{name: params[name] for name in _SAME},
+    }
 
 
 def check(fixture: Fixture) -> Iterator[Quantity]:
@@ -31,10 +25,11 @@ def check(fixture: Fixture) -> Iterator[Quantity]:
     import torch
 
     from gcbench.checkpoint import load_into
-    from gcbench.nets.var import scale_ends
+    from gcbench.nets.var import VAR, scale_ends
     from gcbench.parity.trace import outputs_of
 
-    model = network(fixture.config["var_params"], fixture.config["V"], fixture.config["Cvae"])
+    config = fixture.config
+    model = VAR(**arguments(config["var_params"], config["V"], config["Cvae"])).eval()
     load_into(model, fixture.tensors("weights"), fixture.folder / "weights.safetensors")
     io = fixture.tensors()
     tokens, var_input, classes = io["indices"], io["var_input"], io["class_ids"]

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gcbench.parity.fixture import Fixture, Quantity, absolute, identical
-
-if TYPE_CHECKING:
-    from gcbench.nets.var_vqvae import VQVAE
 
 _NOISE = 0.1
 
 
-def network(params: Mapping[str, Any], arch: Mapping[str, Any]) -> VQVAE:
-    """Our network for the official class's arguments and those of its encoder and decoder."""
-    from gcbench.nets.var_vqvae import VQVAE
-
-    return VQVAE(
-        patch_nums=params["v_patch_nums"],
-        codebook_size=params["vocab_size"],
-        z_channels=params["z_channels"],
+def arguments(params: Mapping[str, Any], arch: Mapping[str, Any]) -> dict[str, Any]:
+    """Our network's constructor arguments from those of the official class and its two halves."""
+    return {
+        "patch_nums": params["v_patch_nums"],
+        "codebook_size": params["vocab_size"],
+        "z_channels": params["z_channels"],
         **arch,
-    ).eval()
+    }
 
 
 def check(fixture: Fixture) -> Iterator[Quantity]:
@@ -30,8 +25,9 @@ def check(fixture: Fixture) -> Iterator[Quantity]:
     import torch
 
     from gcbench.checkpoint import load_into
+    from gcbench.nets.var_vqvae import VQVAE
 
-    model = network(fixture.config["vae_params"], fixture.config["vae_arch"])
+    model = VQVAE(**arguments(fixture.config["vae_params"], fixture.config["vae_arch"])).eval()
     load_into(model, fixture.tensors("weights"), fixture.folder / "weights.safetensors")
     io = fixture.tensors()
     with torch.inference_mode():
