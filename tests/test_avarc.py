@@ -68,10 +68,9 @@ def files(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def make(registry, files):
-    def call(name, variant=VARIANT, **changed_files):
-        method = registry.method(name)(
-            variant, Runtime(checkpoint_files={**files, **changed_files})
-        )
+    def call(name, variant=VARIANT, precision="fp32", **changed_files):
+        runtime = Runtime(precision=precision, checkpoint_files={**files, **changed_files})
+        method = registry.method(name)(variant, runtime)
         method.load()
         return method
 
@@ -165,6 +164,12 @@ def test_seed_moves_the_noise_and_leaves_the_clean_trial(avarc, images):
     first, second = (scored(avarc, images, trials=2, seed=seed) for seed in (0, 1))
     close(second[:, 0], first[:, 0])
     assert (second[:, 1] != first[:, 1]).any()
+
+
+def test_bf16_moves_scores_by_rounding_only(make, var, images):
+    exact, rounded = scored(var, images), scored(make("var", precision="bf16"), images)
+    assert (rounded != exact).any()
+    np.testing.assert_allclose(rounded, exact, rtol=0.02)
 
 
 @torch.inference_mode()
