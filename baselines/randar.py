@@ -57,9 +57,7 @@ class RandAR(GenerativeMethod):
         imagenet_variant("l", "l", published("randar-paper"), "the paper's RandAR-L"),
         imagenet_variant("xl", "xl", published("randar-paper"), "the paper's RandAR-XL"),
         imagenet_variant("l-release", "l", published("randar-l-release"), "its authors' release"),
-        imagenet_variant(
-            "xl-release", "xl", published("randar-xl-release"), "as l-release"
-        ),
+        imagenet_variant("xl-release", "xl", published("randar-xl-release"), "as l-release"),
     )
     default_trials = 20
     max_trials: ClassVar[int | None] = None

@@ -47,7 +47,11 @@ MISTAKES = {
     ),
     "no plugins": (("--plugins", "nowhere", "list"), "no such folder", ""),
     "unknown recipe": (("train", "mini-rondar"), "unknown recipe 'mini-rondar'", "known: "),
-    "unknown data": (("fetch", "fashion-mnis"), "unknown data set, method or checkpoint", "fashion-mnist"),
+    "unknown data": (
+        ("fetch", "fashion-mnis"),
+        "unknown data set, method or checkpoint",
+        "fashion-mnist",
+    ),
     "no fixture": (("parity", "nowhere"), "nowhere", ""),
 }
 

@@ -22,6 +22,7 @@ CASES = [
     for name, cls in sorted(REGISTRY.methods.items())
     for variant in cls.variants
 ]
+EMBEDDED = [n for f in REGISTRY.families if f.suite in ("mini", "toy") for n in f.names]
 RUNNABLE = [case for case in CASES if case.values[1].name in ("mini", "tiny")]
 
 
@@ -32,7 +33,7 @@ class Loaded:
         self.method = method
         benchmark = next(
             found
-            for name in REGISTRY.benchmark_names
+            for name in EMBEDDED
             if (found := REGISTRY.benchmark(name)).label_space.name == method.variant.label_space
         )
         chosen = benchmark.choose("first-1").samples[:4]
