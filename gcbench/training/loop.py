@@ -148,7 +148,7 @@ class Trainer:
         return torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=bf16)
 
     def _rows(self, step: int) -> Tensor:
-        """Rows of one batch: epochs are permutations of the training images, laid end to end."""
+        """Rows of one batch: each epoch is a permutation of the images, cut into full batches."""
         size = self.recipe.batch_size
         batches = self.train_size // size
         epoch, index = divmod(step, batches)
