@@ -70,11 +70,15 @@ def _draw(lowest: int, highest: int, generator: torch.Generator) -> int:
 def var_validation_transform(image: Image, size: int) -> torch.Tensor:
     """VAR's and A-VARC's: short side to ``round(1.125 * size)`` by Lanczos, central square.
 
+    An image marked as cropped already is scaled as a whole: it would lose its border a second time.
+
     Returns:
         float32 ``[3, size, size]`` in [-1, 1].
     """
     from PIL.Image import Resampling
 
+    if image.info.get("precropped"):
+        return to_tensor(image.resize((size, size), Resampling.LANCZOS))
     short = round(1.125 * size)
     if image.width <= image.height:
         resized = (short, int(short * image.height / image.width))

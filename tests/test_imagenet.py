@@ -290,14 +290,15 @@ def test_adm_crop_keeps_the_whole_of_a_square_image():
     np.testing.assert_array_equal(np.asarray(centre_crop(square, 256)), np.asarray(expected))
 
 
-def test_var_transform_would_crop_a_square_image_a_second_time():
-    """So methods that enlarge before they crop must look at the image's `precropped` mark."""
+def test_var_transform_scales_a_cropped_image_as_a_whole():
     square = Image.fromarray(np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8))
     whole = to_tensor(square.resize((256, 256), Image.Resampling.LANCZOS))
     enlarged = to_tensor(square.resize((288, 288), Image.Resampling.LANCZOS))
     cropped = var_validation_transform(square, 256)
-    assert (cropped - whole).abs().max() > 0.1
     assert (cropped == enlarged[:, 16:272, 16:272]).all()
+    assert (cropped - whole).abs().max() > 0.1
+    square.info["precropped"] = 224
+    assert (var_validation_transform(square, 256) == whole).all()
 
 
 @pytest.mark.parametrize("size", [(500, 375), (375, 500), (256, 256), (100, 301), (1023, 768)])
