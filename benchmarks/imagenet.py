@@ -191,6 +191,8 @@ class ImageNet(BenchmarkFamily):
             GcbenchError: the data are missing, or their classes are not those of the set.
         """
         key = _set_of(name)
+        if key == "in-c":
+            _corruption(name)  # a wrong name is reported before missing data
         place = _place(key, data_root)
         entries, load = self._entries(name, key, place)
         if not entries:

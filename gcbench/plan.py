@@ -126,9 +126,10 @@ def plan(
     planned = []
     for method in methods:
         count = method.check_trials(trials)
-        weights = method.weights()
         for benchmark in benchmarks:
             _check_fit(method, benchmark)
+        weights = method.weights()
+        for benchmark in benchmarks:
             spec = RunSpec(
                 method=method.name,
                 variant=method.variant.name,

@@ -62,12 +62,13 @@ def run_session(
         preprocessing=preprocessing,
     )
     chosen_methods = [_method(registry, name, variant, runtime) for name in methods]
-    store = Store(results, create=not dry_run)
+    store = Store(results)
     planned = plan(chosen_methods, loaded, store, trials=trials, seed=seed)
     console = Console()
     if dry_run:
         console.print(_bill(planned))
         return 0
+    store.create()
     code = 0
     for one in planned:
         _run_with_progress(one, console, batch_size=batch_size, rerun=rerun, rule=rule)

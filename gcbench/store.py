@@ -52,10 +52,10 @@ class Store:
     """A results folder.
 
     Raises:
-        GcbenchError: the folder is of another schema version, or cannot be written.
+        GcbenchError: the folder is of another schema version, or is something else.
     """
 
-    def __init__(self, root: Path, *, create: bool = False):
+    def __init__(self, root: Path):
         self.root = root
         marker = root / "store.json"
         if marker.is_file():
@@ -70,11 +70,19 @@ class Store:
                 f"{root} is not a results folder (it has no store.json but is not empty)",
                 hint="choose an empty or new folder with --results",
             )
-        if create:
-            with explained(root):
-                (root / "runs").mkdir(parents=True, exist_ok=True)
-            if not marker.is_file():
-                write_json(marker, {"schema": SCHEMA})
+
+    def create(self) -> Store:
+        """Makes the folder where there is none.
+
+        Raises:
+            GcbenchError: it cannot be written.
+        """
+        with explained(self.root):
+            (self.root / "runs").mkdir(parents=True, exist_ok=True)
+        marker = self.root / "store.json"
+        if not marker.is_file():
+            write_json(marker, {"schema": SCHEMA})
+        return self
 
     def runs(self) -> list[Run]:
         """Every run of the folder that has begun, by name."""
@@ -280,6 +288,8 @@ _REASONS = {
     errno.EPERM: ("no permission to write", "choose another folder with --results"),
     errno.EROFS: ("the file system is read-only", "choose another folder with --results"),
     errno.ENOTDIR: ("a part of the path is a file", "choose another folder with --results"),
+    errno.ENOENT: ("a part of the path is missing", "choose another folder with --results"),
+    errno.ENAMETOOLONG: ("the path is too long", "choose another folder with --results"),
     errno.EEXIST: ("a file is in the way", "choose another folder with --results"),
 }
 

@@ -70,7 +70,7 @@ def plan_toy(registry: Registry, tmp_path: Path) -> Callable[..., PlannedRun]:
         cls = registry.method("grey-level")
         method = cls(cls.variant_named(None), Runtime(**runtime))
         target = (benchmark or registry.benchmark(bench)).choose(subset)
-        store = Store(tmp_path / folder, create=True)
+        store = Store(tmp_path / folder).create()
         return plan([method], [target], store, trials=trials, seed=seed)[0]
 
     return call
@@ -87,7 +87,7 @@ def run_grey(registry: Registry, tmp_path: Path) -> Callable[..., Run]:
 
     def call(benchmark: Benchmark, folder: str = "store") -> Run:
         variant = replace(Grey.variants[0], label_space=benchmark.label_space.name)
-        store = Store(tmp_path / folder, create=True)
+        store = Store(tmp_path / folder).create()
         (planned,) = plan([Grey(variant, Runtime())], [benchmark], store, trials=None, seed=0)
         execute(planned)
         return planned.run

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from conftest import ROOT
 from gcbench.store import Store
 
 RUN = ("run", "--method", "grey-level", "--bench", "greys")
@@ -139,3 +140,28 @@ def test_list_names_every_method_and_benchmark(gcbench, registry):
     output = gcbench("list").output
     for name in (*registry.methods, *registry.benchmark_names):
         assert name in output
+
+
+def test_checkpoint_that_does_not_fit_leaves_no_trace(gcbench, tmp_path):
+    weights = ROOT / "baselines" / "weights" / "mini-vq.safetensors"
+    result = gcbench(
+        *("run", "--method", "randar", "--bench", "mini-s", "--limit-per-class", "1"),
+        *("--checkpoint", weights, "--results", tmp_path / "results"),
+    )
+    assert result.exit_code == 2
+    assert "does not fit RandAR: " in result.stderr
+    assert "missing keys, first 'pos_instruct_embeddings'" in result.stderr
+    assert not list((tmp_path / "results" / "runs").iterdir())
+
+
+def test_shipped_weights_that_were_changed_are_refused(gcbench, tmp_path, monkeypatch):
+    monkeypatch.setattr("gcbench.checkpoint.sha256_of", lambda file: "0" * 64)
+    result = gcbench("run", "--method", "randar", "--bench", "mini-s", "--results", tmp_path)
+    assert result.exit_code == 2
+    assert f"has sha256 {'0' * 64}, its card names " in result.stderr
+
+
+def test_label_spaces_are_compared_before_weights_are_looked_for(gcbench, tmp_path):
+    result = gcbench("run", "--method", "randar:l", "--bench", "mini-s", "--results", tmp_path)
+    assert result.exit_code == 2
+    assert "knows the classes of 'imagenet-1k', mini-s asks for 'fashion-10'" in result.stderr

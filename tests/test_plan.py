@@ -41,7 +41,7 @@ def test_shards_cover_every_sample_once(registry, tmp_path_factory, n):
     benchmark = registry.benchmark("greys").choose(f"first-{3 * n}")
     from gcbench.method import Runtime
 
-    store = Store(tmp_path_factory.getbasetemp() / "plan", create=True)
+    store = Store(tmp_path_factory.getbasetemp() / "plan").create()
     made = method(method.variants[0], Runtime())
     (planned,) = plan([made], [benchmark], store, trials=1, seed=0)
     positions = [p for i in range(planned.shard_count) for p in planned.shard_samples(i)]

@@ -76,7 +76,7 @@ def hits(correct: int, total: int) -> np.ndarray:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "results", create=True)
+    return Store(tmp_path / "results").create()
 
 
 def measured(store: Store, number: int = 1, source: str = "measured") -> Table:
@@ -484,7 +484,7 @@ def test_committed_tables_depend_on_the_runs_alone(store: Store, tmp_path: Path)
 
 
 def test_the_digest_in_latex_changes_with_a_prediction(store: Store, tmp_path: Path) -> None:
-    other = Store(tmp_path / "other", create=True)
+    other = Store(tmp_path / "other").create()
     for folder, correct in ((store, [True, False]), (other, [False, True])):
         record(folder, "randar", "mini-val", correct)
     digests = [

@@ -25,7 +25,7 @@ def names_in(folder):
 
 @pytest.fixture
 def run(tmp_path):
-    run = Store(tmp_path / "store", create=True).run("r")
+    run = Store(tmp_path / "store").create().run("r")
     run.begin(SPEC)
     return run
 
@@ -97,14 +97,14 @@ def test_full_disk_is_one_clear_line_and_keeps_finished_shards(plan_toy, monkeyp
     assert plan_toy("a").status == "cached"
 
 
-@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS, errno.ENOENT])
 def test_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch, code):
     def refuse(self, *args, **kwargs):
         raise OSError(code, "refused")
 
     monkeypatch.setattr(Path, "mkdir", refuse)
     with pytest.raises(GcbenchError, match=r"cannot write .*results"):
-        Store(tmp_path / "results", create=True)
+        Store(tmp_path / "results").create()
 
 
 def test_unknown_os_errors_are_not_disguised(tmp_path, monkeypatch):
@@ -125,14 +125,14 @@ def test_folder_of_another_schema_is_refused(tmp_path):
 def test_folder_with_other_things_is_not_taken_for_a_store(tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(GcbenchError, match="not a results folder"):
-        Store(tmp_path, create=True)
+        Store(tmp_path).create()
     assert names_in(tmp_path) == ["thesis.tex"]
 
 
 def test_results_path_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(GcbenchError, match="cannot write"):
-        Store(tmp_path / "file", create=True)
+        Store(tmp_path / "file").create()
 
 
 def test_damaged_shard_names_the_file_and_the_way_out(run):

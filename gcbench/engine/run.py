@@ -59,17 +59,23 @@ def execute(
         on_shard: called with each shard as it becomes known, stored ones included.
     """
     run = planned.run
-    run.begin(planned.record())
-    device = planned.method.runtime.device.partition(":")[0]
-    size = BatchSize(batch_size or AUTO_BATCH_SIZE.get(device, 64))
-    loaded = False
-    computed = False
+    loaded = computed = False
 
-    def compute(index: int) -> None:
-        nonlocal loaded, computed
+    def load() -> None:
+        nonlocal loaded
         if not loaded:
             planned.method.load()
             loaded = True
+
+    if rerun == "all" or planned.missing_shards:
+        load()  # first, so that a checkpoint that does not fit leaves no trace
+    run.begin(planned.record())
+    device = planned.method.runtime.device.partition(":")[0]
+    size = BatchSize(batch_size or AUTO_BATCH_SIZE.get(device, 64))
+
+    def compute(index: int) -> None:
+        nonlocal computed
+        load()
         shard = score_shard(planned, index, size)
         run.write_shard(shard)
         computed = True
