@@ -1,0 +1,73 @@
+"""Committed measurements: complete, consistent, and the tables regenerate from them exactly."""
+
+import re
+
+import pytest
+
+from conftest import ROOT
+from gcbench.report.committed import regenerate
+from gcbench.store import Store
+
+MINI = ROOT / "results" / "mini"
+RUNS = Store(MINI).runs()
+BENCHMARKS = ("mini-val", "mini-r", "mini-s", "mini-a", "mini-c-gauss", "mini-c-jpeg")
+
+
+def test_committed_tables_regenerate_exactly():
+    texts = regenerate(RUNS)
+    committed = {p.name: p.read_text() for p in (MINI / "tables").iterdir()}
+    assert committed == texts
+
+
+def test_readme_shows_the_committed_table():
+    readme = (ROOT / "README.md").read_text()
+    shown = re.search(r"<!-- table 1 -->\n(.*)\n<!-- /table 1 -->", readme, re.DOTALL)
+    assert shown is not None
+    assert shown[1].strip() == (MINI / "tables" / "table1.md").read_text().strip()
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS)
+@pytest.mark.parametrize(("method", "trials"), [("randar", 20), ("randar-raster", 1)])
+def test_every_cell_of_the_mini_suite_is_measured_in_full(method, trials, benchmark):
+    found = [
+        run
+        for run in RUNS
+        if (run.spec["method"], run.spec["benchmark"]) == (method, benchmark)
+        and (run.spec["subset"], run.spec["trials"]) == ("full", trials)
+    ]
+    (run,) = found
+    assert run.summary is not None
+    assert run.summary["coverage"]["failures"] == {}
+    assert run.summary["coverage"]["scored"] == len(run.spec["sample_ids"])
+
+
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
+def test_summary_agrees_with_the_predictions_beside_it(run):
+    frame = run.predictions()
+    assert list(frame["sample_id"]) == run.spec["sample_ids"]
+    assert list(frame["label"]) == run.spec["labels"]
+    for name, counts in run.summary["accuracy"].items():
+        assert counts["correct"] == int((frame[name] == frame["label"]).sum())
+        assert counts["total"] == len(frame)
+
+
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
+def test_run_is_of_the_shipped_weights_and_data(run, registry):
+    from gcbench.method import Runtime
+
+    spec = run.spec
+    cls = registry.method(spec["method"])
+    method = cls(cls.variant_named(spec["variant"]), Runtime())
+    assert spec["weights"] == method.weights()
+    assert spec["scoring_version"] == method.scoring_version
+    assert spec["preprocessing"] == method.preprocessing
+    benchmark = registry.benchmark(spec["benchmark"]).choose(spec["subset"])
+    assert spec["benchmark_digest"] == benchmark.digest
+    assert spec["samples_digest"] == benchmark.samples_digest
+
+
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
+def test_provenance_names_the_commit_it_was_measured_at(run):
+    origin = run.summary["provenance"]
+    assert re.fullmatch(r"[0-9a-f]{40}", origin["commit"])
+    assert origin["dirty"] is False
