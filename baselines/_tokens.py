@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+from gcbench.checkpoint import published
 from gcbench.errors import GcbenchError
-from gcbench.method import Method
+from gcbench.method import GenerativeMethod, Method, Variant
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+
+    from gcbench.checkpoint import Checkpoint
+    from gcbench.nets.llamagen_vq import VQModel
 
 
 def check_vocabulary(method: Method, predicted: int, codebook: int) -> None:
@@ -18,3 +28,59 @@ def check_vocabulary(method: Method, predicted: int, codebook: int) -> None:
             f"its tokenizer has {codebook}",
             hint="take the tokenizer that the network was trained on",
         )
+
+
+def imagenet_variant(
+    name: str, model: dict[str, Any], weights: Checkpoint, note: str, image_size: int = 256
+) -> Variant:
+    """A variant with LlamaGen's published tokenizer; a token covers 16 x 16 pixels."""
+    return Variant(
+        name=name,
+        label_space="imagenet-1k",
+        config={
+            "model": {**model, "block_size": (image_size // 16) ** 2},
+            "tokenizer": {},
+            "image": {"grey": False},
+        },
+        checkpoints={"model": weights, "tokenizer": published("llamagen-vq16")},
+        image_size=image_size,
+        note=note,
+    )
+
+
+class LlamaGenTokens(GenerativeMethod):
+    """A method that scores the tokens of LlamaGen's tokenizer, of an ADM centre crop."""
+
+    tokenizer: VQModel
+
+    @property
+    def preprocessing(self) -> str:
+        grey = "grey, " if self.config("image")["grey"] else ""
+        return f"{grey}adm-centre-crop-{self.variant.image_size}"
+
+    def preprocess(self, image: Image) -> torch.Tensor:
+        from gcbench.preprocess import centre_crop, luminance, to_tensor
+
+        if self.config("image")["grey"]:
+            image = luminance(image)
+        return to_tensor(centre_crop(image, self.variant.image_size))
+
+    def load_tokenizer(self, vocab_size: int) -> None:
+        """Loads the tokenizer of a network that predicts `vocab_size` codes.
+
+        Raises:
+            GcbenchError: its codebook is of another size, or its file does not fit.
+        """
+        from gcbench.nets.llamagen_vq import VQModel
+
+        tokenizer = VQModel(**self.config("tokenizer"))
+        check_vocabulary(self, vocab_size, tokenizer.quantize.embedding.num_embeddings)
+        self.tokenizer = self.load_network("tokenizer", tokenizer)
+
+    def encode(self, batch: torch.Tensor) -> torch.Tensor:
+        return self.tokenizer.encode(batch)
+
+    @property
+    def steps(self) -> int:
+        """N, the number of image tokens."""
+        return int(self.config("model")["block_size"])

@@ -6,16 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from gcbench.checkpoint import published
-from gcbench.method import GenerativeMethod, SampleKey, Trials, Variant, Work
+from gcbench.method import SampleKey, Trials, Variant, Work
 
-from ._tokens import check_vocabulary
+from ._tokens import LlamaGenTokens, imagenet_variant
 
 if TYPE_CHECKING:
     import torch
-    from PIL.Image import Image
 
     from gcbench.nets.llamagen_gpt import LlamaGenGPT
-    from gcbench.nets.llamagen_vq import VQModel
 
 # Official configurations; a token covers 16 x 16 pixels.
 SIZES: dict[str, dict[str, Any]] = {
@@ -25,63 +23,31 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 
 
-def imagenet_variant(name: str, size: str, weights: str, image_size: int, note: str) -> Variant:
-    """A variant of published size with LlamaGen's tokenizer."""
-    model = {**SIZES[size], "block_size": (image_size // 16) ** 2}
-    return Variant(
-        name=name,
-        label_space="imagenet-1k",
-        config={"model": model, "tokenizer": {}, "image": {"grey": False}},
-        checkpoints={"model": published(weights), "tokenizer": published("llamagen-vq16")},
-        image_size=image_size,
-        note=note,
-    )
-
-
-class LlamaGen(GenerativeMethod):
+class LlamaGen(LlamaGenTokens):
     """Scores are log p(tokens | class) in nats; the one trial is the raster order."""
 
     name = "llamagen"
     family = "autoregressive"
     summary = "autoregressive transformer on image tokens in raster order"
     variants: ClassVar[tuple[Variant, ...]] = (
-        imagenet_variant("b", "b", "llamagen-b", 256, "smaller than any in the paper"),
-        imagenet_variant("l", "l", "llamagen-l", 256, "LlamaGen-L at 256 px"),
+        imagenet_variant("b", SIZES["b"], published("llamagen-b"), "smaller than in the paper"),
+        imagenet_variant("l", SIZES["l"], published("llamagen-l"), "LlamaGen-L at 256 px"),
         imagenet_variant(
             "xl",
-            "xl",
-            "llamagen-xl-384",
-            384,
+            SIZES["xl"],
+            published("llamagen-xl-384"),
             "384 px, 24 x 24 tokens: its authors list no XL weights for 256 px",
+            image_size=384,
         ),
     )
-    tokenizer: VQModel
     model: LlamaGenGPT
-
-    @property
-    def preprocessing(self) -> str:
-        grey = "grey, " if self.config("image")["grey"] else ""
-        return f"{grey}adm-centre-crop-{self.variant.image_size}"
 
     def load(self) -> None:
         from gcbench.nets.llamagen_gpt import LlamaGenGPT
-        from gcbench.nets.llamagen_vq import VQModel
 
-        tokenizer = VQModel(**self.config("tokenizer"))
         model = LlamaGenGPT(**self.config("model"))
-        check_vocabulary(self, model.vocab_size, tokenizer.quantize.embedding.num_embeddings)
-        self.tokenizer = self.load_network("tokenizer", tokenizer)
+        self.load_tokenizer(model.vocab_size)
         self.model = self.load_network("model", model)
-
-    def preprocess(self, image: Image) -> torch.Tensor:
-        from gcbench.preprocess import centre_crop, luminance, to_tensor
-
-        if self.config("image")["grey"]:
-            image = luminance(image)
-        return to_tensor(centre_crop(image, self.variant.image_size))
-
-    def encode(self, batch: torch.Tensor) -> torch.Tensor:
-        return self.tokenizer.encode(batch)
 
     def trials(self, count: int, samples: Sequence[SampleKey], seed: int) -> Trials:
         return Trials(count, {})

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from gcbench.checkpoint import Checkpoint, Shipped, published
-from gcbench.method import GenerativeMethod, SampleKey, Trials, Variant, Work
+from gcbench.checkpoint import Shipped, published
+from gcbench.method import SampleKey, Trials, Variant, Work
+
+from ._tokens import LlamaGenTokens, imagenet_variant
 
 if TYPE_CHECKING:
     import torch
-    from PIL.Image import Image
 
-    from gcbench.nets.llamagen_vq import VQModel
     from gcbench.nets.randar import RandAR as Network
 
 # Official configurations at 256 px: 16 x 16 tokens of LlamaGen's tokenizer, ImageNet's classes.
@@ -34,19 +34,7 @@ def mini_variant(weights: str, note: str) -> Variant:
     )
 
 
-def imagenet_variant(name: str, size: str, weights: Checkpoint, note: str) -> Variant:
-    """A variant of published size (`l`, `xl`) with LlamaGen's tokenizer."""
-    return Variant(
-        name=name,
-        label_space="imagenet-1k",
-        config={"model": SIZES[size], "tokenizer": {}, "image": {"grey": False}},
-        checkpoints={"model": weights, "tokenizer": published("llamagen-vq16")},
-        image_size=256,
-        note=note,
-    )
-
-
-class RandAR(GenerativeMethod):
+class RandAR(LlamaGenTokens):
     """Scores are log p(tokens | order, class) in nats; a trial is one token order."""
 
     name = "randar"
@@ -54,42 +42,23 @@ class RandAR(GenerativeMethod):
     summary = "any-order autoregressive transformer, averaged over random token orders"
     variants: ClassVar[tuple[Variant, ...]] = (
         mini_variant("mini-randar", "trained on random orders"),
-        imagenet_variant("l", "l", published("randar-paper"), "the paper's RandAR-L"),
-        imagenet_variant("xl", "xl", published("randar-paper"), "the paper's RandAR-XL"),
-        imagenet_variant("l-release", "l", published("randar-l-release"), "its authors' release"),
-        imagenet_variant("xl-release", "xl", published("randar-xl-release"), "as l-release"),
+        imagenet_variant("l", SIZES["l"], published("randar-paper"), "the paper's RandAR-L"),
+        imagenet_variant("xl", SIZES["xl"], published("randar-paper"), "the paper's RandAR-XL"),
+        imagenet_variant(
+            "l-release", SIZES["l"], published("randar-l-release"), "its authors' release"
+        ),
+        imagenet_variant("xl-release", SIZES["xl"], published("randar-xl-release"), "as l-release"),
     )
     default_trials = 20
     max_trials: ClassVar[int | None] = None
-    tokenizer: VQModel
     model: Network
 
-    @property
-    def preprocessing(self) -> str:
-        grey = "grey, " if self.config("image")["grey"] else ""
-        return f"{grey}adm-centre-crop-{self.variant.image_size}"
-
     def load(self) -> None:
-        from gcbench.nets.llamagen_vq import VQModel
         from gcbench.nets.randar import RandAR as Network
 
-        self.tokenizer = self.load_network("tokenizer", VQModel(**self.config("tokenizer")))
-        self.model = self.load_network("model", Network(**self.config("model")))
-
-    def preprocess(self, image: Image) -> torch.Tensor:
-        from gcbench.preprocess import centre_crop, luminance, to_tensor
-
-        if self.config("image")["grey"]:
-            image = luminance(image)
-        return to_tensor(centre_crop(image, self.variant.image_size))
-
-    def encode(self, batch: torch.Tensor) -> torch.Tensor:
-        return self.tokenizer.encode(batch)
-
-    @property
-    def steps(self) -> int:
-        """N, the number of image tokens."""
-        return int(self.config("model").get("block_size", 256))
+        model = Network(**self.config("model"))
+        self.load_tokenizer(model.output.out_features)
+        self.model = self.load_network("model", model)
 
     def trials(self, count: int, samples: Sequence[SampleKey], seed: int) -> Trials:
         from gcbench.orders import random_orders

@@ -8,7 +8,8 @@ from typing import ClassVar
 from gcbench.checkpoint import ByHand
 from gcbench.method import SampleKey, Trials, Variant
 
-from .randar import RandAR, imagenet_variant, mini_variant
+from ._tokens import imagenet_variant
+from .randar import SIZES, RandAR, mini_variant
 
 _UNPUBLISHED = ByHand("no raster-order RandAR weights are published: train them or bring your own")
 
@@ -20,7 +21,7 @@ class RandARRaster(RandAR):
     summary = "the same transformer, trained and evaluated on the raster order only"
     variants: ClassVar[tuple[Variant, ...]] = (
         mini_variant("mini-randar-raster", "trained on the raster order"),
-        imagenet_variant("l", "l", _UNPUBLISHED, "the paper's raster-order RandAR-L"),
+        imagenet_variant("l", SIZES["l"], _UNPUBLISHED, "the paper's raster-order RandAR-L"),
     )
     default_trials = 1
     max_trials: ClassVar[int | None] = 1
