@@ -9,12 +9,17 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from hypothesis import settings
 
 from gcbench.bench import Benchmark
 from gcbench.method import Runtime
 from gcbench.plan import PlannedRun, plan
 from gcbench.registry import Registry
 from gcbench.store import Run, Store
+
+# A property must not fail because the machine is busy.
+settings.register_profile("gcbench", deadline=None)
+settings.load_profile("gcbench")
 
 ROOT = Path(__file__).resolve().parents[1]
 PLUGINS = Path(__file__).parent / "plugins"
