@@ -12,6 +12,7 @@ from ._tokens import LlamaGenTokens, imagenet_variant
 
 if TYPE_CHECKING:
     import torch
+    from PIL.Image import Image
 
     from gcbench.nets.randar import RandAR as Network
 
@@ -49,6 +50,7 @@ class RandAR(LlamaGenTokens):
         ),
         imagenet_variant("xl-release", SIZES["xl"], published("randar-xl-release"), "as l-release"),
     )
+    preprocessing_options = frozenset({"crop"})
     default_trials = 20
     max_trials: ClassVar[int | None] = None
     model: Network
@@ -60,17 +62,44 @@ class RandAR(LlamaGenTokens):
         self.load_tokenizer(model.output.out_features)
         self.model = self.load_network("model", model)
 
+    @property
+    def random_crop(self) -> bool:
+        """Whether every trial sees a random crop of its own (published `--use_augmentations`)."""
+        return self.runtime.preprocessing.get("crop", "centre") == "random"
+
+    @property
+    def preprocessing(self) -> str:
+        crop = ", random crop per trial" if self.random_crop else ""
+        return super().preprocessing + crop
+
+    def views(self, image: Image, sample: SampleKey, trials: int, seed: int) -> torch.Tensor:
+        if not self.random_crop:
+            return super().views(image, sample, trials, seed)
+        import torch
+
+        from gcbench.orders import crop_streams
+        from gcbench.preprocess import luminance, random_crop, to_tensor
+
+        if self.config("image")["grey"]:
+            image = luminance(image)
+        size, protocol = self.variant.image_size, self.runtime.protocol
+        streams = crop_streams(sample, trials, self.steps, seed, protocol)
+        return torch.stack([to_tensor(random_crop(image, size, s)) for s in streams])
+
     def trials(self, count: int, samples: Sequence[SampleKey], seed: int) -> Trials:
         from gcbench.orders import random_orders
 
-        orders = random_orders(samples, count, self.steps, seed, self.runtime.protocol)
+        protocol, crops = self.runtime.protocol, self.random_crop
+        orders = random_orders(samples, count, self.steps, seed, protocol, crops=crops)
         return Trials(count, {"order": orders})
 
     def score(self, latent: torch.Tensor, trials: Trials, work: Work) -> torch.Tensor:
         import torch
 
         pair = work.pair_of_evaluation()  # [E]
-        tokens = latent[work.image[pair].to(latent.device)]  # [E, N]
+        # [B, N], or [B, K, N] when every trial sees a crop of its own
+        seen = latent[work.image, work.trial] if self.random_crop else latent[work.image]  # [P, N]
+        tokens = seen[pair]  # [E, N]
         orders = trials.draws["order"][work.image, work.trial][pair].to(latent.device)  # [E, N]
         bf16 = self.runtime.precision == "bf16"
         with torch.autocast(latent.device.type, torch.bfloat16, enabled=bf16):

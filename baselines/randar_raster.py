@@ -23,6 +23,7 @@ class RandARRaster(RandAR):
         mini_variant("mini-randar-raster", "trained on the raster order"),
         imagenet_variant("l", SIZES["l"], _UNPUBLISHED, "the paper's raster-order RandAR-L"),
     )
+    preprocessing_options = frozenset()
     default_trials = 1
     max_trials: ClassVar[int | None] = 1
 

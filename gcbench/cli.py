@@ -12,6 +12,7 @@ import click
 from gcbench import __version__
 from gcbench.errors import GcbenchError
 
+PREPROCESSING = ("mean", "std", "size", "interpolation", "crop")
 DEFAULT_RESULTS = Path("results/local")
 
 
@@ -106,6 +107,11 @@ def _preprocessing_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--std", callback=_three_numbers, help="Channel deviations."),
         click.option("--size", type=click.IntRange(min=1), help="Input side in pixels."),
         click.option("--interpolation", type=click.Choice(["bilinear", "bicubic", "lanczos"])),
+        click.option(
+            "--crop",
+            type=click.Choice(["centre", "random"]),
+            help="random: the published random crop, drawn anew for every trial.",
+        ),
     )
     for option in reversed(options):
         function = option(function)
@@ -165,7 +171,7 @@ def run(**options: Any) -> None:
     """Score benchmarks with methods; finished work is kept and never done twice."""
     from gcbench.session import run_session
 
-    given = {name: options.pop(name) for name in ("mean", "std", "size", "interpolation")}
+    given = {name: options.pop(name) for name in PREPROCESSING}
     preprocessing = {name: value for name, value in given.items() if value is not None}
     sys.exit(run_session(_registry(), preprocessing=preprocessing, **options))
 

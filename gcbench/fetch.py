@@ -63,6 +63,8 @@ def from_url(checkpoint: Url, echo: Echo) -> Path:
     import urllib.request
     from urllib.error import HTTPError
 
+    from rich.progress import wrap_file
+
     target = checkpoint.file
     partial = target.with_name(f"{target.name}.part")
     if not target.is_file():
@@ -76,8 +78,9 @@ def from_url(checkpoint: Url, echo: Echo) -> Path:
                 again = f", {done / 1e6:.1f} MB of it here already" if resumed and done else ""
                 total = left + (done if resumed else 0)
                 echo(f"{checkpoint.url}: {total / 1e6:.1f} MB{again}, licence {checkpoint.licence}")
-                with partial.open("ab" if resumed else "wb") as out:
-                    shutil.copyfileobj(answer, out, 1 << 20)
+                shown = wrap_file(answer, left, description=target.name, transient=True)
+                with shown as stream, partial.open("ab" if resumed else "wb") as out:
+                    shutil.copyfileobj(stream, out, 1 << 20)
         except HTTPError as error:
             if error.code != 416:  # the range is empty: everything is here already
                 raise _unreachable(checkpoint.url, error) from error

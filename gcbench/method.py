@@ -230,6 +230,14 @@ class DiscriminativeMethod(Method):
 class GenerativeMethod(Method):
     """One evaluation scores one image under one class in one trial."""
 
+    def views(self, image: Image, sample: SampleKey, trials: int, seed: int) -> torch.Tensor:
+        """What the trials of an image look at: one input for all, or one for each.
+
+        Returns:
+            [V, 3, H, W] fp32, V = 1 (the default: `preprocess`) or V = `trials`.
+        """
+        return self.preprocess(image)[None]
+
     @abstractmethod
     def encode(self, batch: torch.Tensor) -> torch.Tensor:
         """The latent that is scored: VQ tokens [B, N] or VAE latents [B, C, h, w]."""
@@ -240,4 +248,7 @@ class GenerativeMethod(Method):
 
     @abstractmethod
     def score(self, latent: torch.Tensor, trials: Trials, work: Work) -> torch.Tensor:
-        """One score per evaluation of `work`, [E] fp32."""
+        """One score per evaluation of `work`, [E] fp32.
+
+        `latent` is [B, ...], or [B, K, ...] for a method whose trials have views of their own.
+        """

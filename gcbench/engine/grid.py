@@ -49,7 +49,10 @@ def score_images(
     seed: int,
     batch_size: int,
 ) -> Values:
-    """Raw scores [n, K, C] of preprocessed images; at most `batch_size` evaluations at a time.
+    """Raw scores [n, K, C] of loaded images; at most `batch_size` evaluations at a time.
+
+    Args:
+        images: of each sample, as `load_images` gives them: [3, H, W], or views [V, 3, H, W].
 
     Raises:
         GcbenchError: the method returned something that is not a finite score.
@@ -66,7 +69,12 @@ def score_images(
         values = torch.cat(parts).float().cpu().numpy()
     elif isinstance(method, GenerativeMethod):
         # One by one: a latent, and with it every score, must not depend on its neighbours.
-        latent = torch.cat([method.encode(image[None].to(device)) for image in images])
+        encoded = [
+            torch.cat([method.encode(view[None].to(device)) for view in views])
+            for views in (image.reshape(-1, *image.shape[-3:]) for image in images)
+        ]
+        latent = torch.stack(encoded)  # [n, V, ...]
+        latent = latent[:, 0] if latent.shape[1] == 1 else latent
         drawn = method.trials(trials, keys, seed)
         scored = [
             method.score(latent, drawn, work).float().cpu()
@@ -96,14 +104,21 @@ def _assembled(parts: list[torch.Tensor], shape: tuple[int, int, int], size: int
 
 
 def load_images(
-    method: Method, samples: Sequence[Sample]
+    method: Method, samples: Sequence[Sample], keys: Sequence[SampleKey], trials: int, seed: int
 ) -> tuple[dict[int, torch.Tensor], dict[str, str]]:
-    """Preprocessed images by position in `samples`, and the reason for each unreadable one."""
+    """The network's inputs by position in `samples`, and the reason for each unreadable image.
+
+    [3, H, W] for a discriminative method, views [V, 3, H, W] for a generative one.
+    """
     images: dict[int, torch.Tensor] = {}
     failures: dict[str, str] = {}
-    for position, sample in enumerate(samples):
+    for position, (sample, key) in enumerate(zip(samples, keys, strict=True)):
         try:
-            images[position] = method.preprocess(sample.load())
+            image = sample.load()
+            if isinstance(method, GenerativeMethod):
+                images[position] = method.views(image, key, trials, seed)
+            else:
+                images[position] = method.preprocess(image)
         except (OSError, ValueError) as error:
             failures[sample.id] = str(error) or type(error).__name__
     return images, failures

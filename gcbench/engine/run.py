@@ -112,8 +112,9 @@ def score_shard(planned: PlannedRun, index: int, size: BatchSize) -> Shard:
     start = time.perf_counter()
     positions = planned.shard_samples(index)
     samples = [planned.benchmark.samples[p] for p in positions]
-    images, failures = load_images(planned.method, samples)
+    keys = [SampleKey(s.id, p) for s, p in zip(samples, positions, strict=True)]
     spec = planned.spec
+    images, failures = load_images(planned.method, samples, keys, spec.trials, spec.seed)
     values = np.zeros((0, spec.trials, len(spec.classes)), np.float32)
     while images:
         try:
@@ -121,7 +122,7 @@ def score_shard(planned: PlannedRun, index: int, size: BatchSize) -> Shard:
                 values = score_images(
                     planned.method,
                     list(images.values()),
-                    [SampleKey(samples[i].id, positions[i]) for i in images],
+                    [keys[i] for i in images],
                     spec.classes,
                     trials=spec.trials,
                     seed=spec.seed,

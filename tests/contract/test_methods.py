@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from gcbench.engine.grid import score_images
+from gcbench.engine.grid import load_images, score_images
 from gcbench.method import GenerativeMethod, Method, Runtime, SampleKey
 from gcbench.registry import Registry
 from gcbench.scores import RULES
@@ -38,9 +38,11 @@ class Loaded:
         )
         chosen = benchmark.choose("first-1").samples[:4]
         self.keys = [SampleKey(s.id, i) for i, s in enumerate(chosen)]
-        self.images = [method.preprocess(s.load()) for s in chosen]
         self.classes = benchmark.classes
         self.trials = min(3, method.max_trials or 3)
+        images, failures = load_images(method, chosen, self.keys, self.trials, seed=0)
+        assert not failures
+        self.images = list(images.values())
 
     def scores(self, rows=slice(None), classes=None, trials=None, batch_size=1000, seed=0):
         with torch.inference_mode():
@@ -134,7 +136,7 @@ def test_seed_changes_the_draws_exactly_when_there_are_draws(loaded):
 def test_image_is_preprocessed_to_one_float_tensor(loaded):
     size = loaded.method.variant.image_size
     for image in loaded.images:
-        assert image.shape == (3, size, size)
+        assert image.shape[-3:] == (3, size, size)
         assert image.dtype == torch.float32
 
 
