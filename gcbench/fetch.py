@@ -77,7 +77,9 @@ def from_url(checkpoint: Url, echo: Echo) -> Path:
                 left = int(answer.headers.get("Content-Length") or 0)
                 again = f", {done / 1e6:.1f} MB of it here already" if resumed and done else ""
                 total = left + (done if resumed else 0)
-                echo(f"{checkpoint.url}: {total / 1e6:.1f} MB{again}, licence {checkpoint.licence}")
+                echo(
+                    f"{checkpoint.url}: {total / 1e6:,.1f} MB{again}, licence {checkpoint.licence}"
+                )
                 shown = wrap_file(answer, left, description=target.name, transient=True)
                 with shown as stream, partial.open("ab" if resumed else "wb") as out:
                     shutil.copyfileobj(stream, out, 1 << 20)
@@ -120,7 +122,7 @@ def from_hub(checkpoint: Hub, echo: Echo) -> Path:
     try:
         url = hf_hub_url(checkpoint.repo, checkpoint.file, revision=checkpoint.revision)
         found = get_hf_file_metadata(url)
-        size = f"{found.size / 1e9:.2f} GB" if found.size else "size unknown"
+        size = f"{found.size / 1e6:,.1f} MB" if found.size else "size unknown"
         echo(f"{where}: {size}, licence {checkpoint.licence}")
         file = Path(hf_hub_download(checkpoint.repo, checkpoint.file, revision=checkpoint.revision))
     except GatedRepoError as error:

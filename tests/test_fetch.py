@@ -141,3 +141,54 @@ def test_shipped_weights_need_no_download(registry):
 def test_unknown_checkpoint_suggests_the_nearest():
     with pytest.raises(GcbenchError, match="did you mean 'var-d16'"):
         published("var_d16")
+
+
+class Metadata:
+    """What the hub says of a file."""
+
+    def __init__(self, size, etag):
+        self.size, self.etag = size, etag
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A stand-in for the hub's client that serves one file and notes the calls."""
+    file = tmp_path / "hub" / "weights.pth"
+    file.parent.mkdir()
+    file.write_bytes(CONTENT)
+    state = {"file": file, "etag": SHA256, "error": None}
+
+    def metadata(url):
+        if state["error"]:
+            raise state["error"]
+        return Metadata(len(CONTENT), state["etag"])
+
+    monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", metadata)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *a, **k: str(file))
+    return state
+
+
+def test_hub_file_is_announced_and_checked_against_the_hubs_own_sha256(hub):
+    lines = []
+    assert bring(Hub("owner/model", "weights.pth", "MIT"), lines.append) == hub["file"]
+    assert lines == ["owner/model/weights.pth: 1.0 MB, licence MIT"]
+    hub["etag"] = "0" * 64
+    with pytest.raises(GcbenchError, match="its card names 0000"):
+        bring(Hub("owner/model", "weights.pth", "MIT"), print)
+    assert not hub["file"].exists()
+
+
+def test_etag_that_is_no_sha256_is_not_mistaken_for_one(hub):
+    hub["etag"] = "1234abcd"  # a git object, as the hub gives for small files
+    assert bring(Hub("owner/model", "weights.pth", "MIT"), print) == hub["file"]
+
+
+def test_gated_repository_says_how_to_get_access(hub):
+    from unittest.mock import Mock
+
+    from huggingface_hub.errors import GatedRepoError
+
+    hub["error"] = GatedRepoError("403", response=Mock(headers={}))
+    with pytest.raises(GcbenchError, match="owner/model is gated") as caught:
+        bring(Hub("owner/model", "weights.pth", "MIT"), print)
+    assert "accept its terms at huggingface.co/owner/model" in caught.value.hint
