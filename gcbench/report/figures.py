@@ -61,8 +61,8 @@ def accuracy_by_trials(runs: Sequence[Run], suite: str) -> Figure:
         panel.set_xticks(TRIALS, [str(k) for k in TRIALS])
         panel.minorticks_off()
         panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        if not random[name]:
-            panel.text(0.5, 0.5, "not measured", transform=panel.transAxes, ha="center")
+        note = _limitation(random[name])
+        panel.text(0.5, 0.05, note, transform=panel.transAxes, ha="center", fontsize=7)
     figure.supxlabel("token orders per image, K", fontsize=9)
     figure.supylabel("top-1 accuracy", fontsize=9)
     handles, labels = panels.flat[0].get_legend_handles_labels()
@@ -75,6 +75,13 @@ def _curve(measured: Measurements, slot: Slot) -> dict[int, Evidence]:
 
     found = {k: measured.find(replace(slot, trials=k)) for k in TRIALS}
     return {k: cell for k, cell in found.items() if cell is not None}
+
+
+def _limitation(curve: dict[int, Evidence]) -> str:
+    """What keeps a panel from being whole; empty when nothing does."""
+    if not curve:
+        return "not measured"
+    return next((cell.limitation for cell in curve.values() if cell.limitation), "")
 
 
 def _draw_curve(panel: Any, curve: dict[int, Evidence], colour: Any) -> None:
