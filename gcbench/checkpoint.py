@@ -9,8 +9,9 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from gcbench.errors import GcbenchError, unknown_name
 from gcbench.resources import resource
@@ -122,7 +123,7 @@ class Url:
     @property
     def file(self) -> Path:
         """Where the fetched file is kept."""
-        return cache_folder() / "checkpoints" / self.url.rsplit("/", 1)[1]
+        return cache_folder() / "checkpoints" / PurePosixPath(urlsplit(self.url).path).name
 
     def locate(self) -> tuple[Path, str | None]:
         """The fetched file and its expected sha256. Raises GcbenchError when it is not there."""

@@ -124,8 +124,8 @@ def test_every_method_of_the_paper_has_an_entry():
 
 def test_what_can_only_be_brought_by_hand_says_where_it_is():
     with pytest.raises(GcbenchError) as caught:
-        bring(published("sit-xl"), print)
-    assert "willisma/SiT" in caught.value.hint
+        bring(published("sit-xl-reg"), print)
+    assert "Martinser/REG" in caught.value.hint
     assert "--checkpoint" in caught.value.hint
 
 
@@ -192,3 +192,9 @@ def test_gated_repository_says_how_to_get_access(hub):
     with pytest.raises(GcbenchError, match="owner/model is gated") as caught:
         bring(Hub("owner/model", "weights.pth", "MIT"), print)
     assert "accept its terms at huggingface.co/owner/model" in caught.value.hint
+
+
+def test_name_of_a_fetched_file_leaves_out_what_follows_the_path(monkeypatch, tmp_path):
+    monkeypatch.setenv("GCBENCH_CACHE", str(tmp_path))
+    found = published("sit-xl")
+    assert found.file == tmp_path / "checkpoints" / "SiT-XL-2-256.pt"
