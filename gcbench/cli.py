@@ -275,14 +275,15 @@ def train(name: str, data_root: Path | None, out: Path | None, work: Path | None
 @click.argument("name")
 @click.option("--from", "source", type=click.Path(path_type=Path), help="Folder that has it.")
 @click.option("--data-root", type=click.Path(path_type=Path), envvar="GCBENCH_DATA")
-def fetch(name: str, source: Path | None, data_root: Path | None) -> None:
+@click.option("--file", help="Which file of a repository that holds several.")
+def fetch(name: str, source: Path | None, data_root: Path | None, file: str | None) -> None:
     """Bring a data set, or the published weights of METHOD or METHOD:VARIANT.
 
     This is the only command that uses the network.
     """
     from gcbench.fetch import fetch as fetch_by_name
 
-    fetch_by_name(_registry(), name, source=source, data_root=data_root, echo=click.echo)
+    fetch_by_name(_registry(), name, source=source, data_root=data_root, file=file, echo=click.echo)
 
 
 @main.command()

@@ -11,6 +11,7 @@ from gcbench.errors import GcbenchError, unknown_name
 from gcbench.registry import Registry
 
 Echo = Callable[[str], object]
+WEIGHTS = (".pt", ".pth", ".bin", ".safetensors", ".ckpt")
 
 
 def fetch(
@@ -19,10 +20,11 @@ def fetch(
     *,
     source: Path | None = None,
     data_root: Path | None = None,
+    file: str | None = None,
     echo: Echo = print,
 ) -> None:
     """Brings a data set below `data_root` (`data` if None), the weights of METHOD[:VARIANT], or a
-    checkpoint of the catalogue.
+    checkpoint of the catalogue; `file` chooses one of a repository whose names the card lacks.
 
     Raises:
         GcbenchError: nothing of that name, no access, no network, or a file that is not what its
@@ -34,7 +36,9 @@ def fetch(
             echo(str(family.fetch(name, data_root or Path("data"), source, echo)))
             return
     if name in catalogue():
-        echo(str(bring(published(name), echo)))
+        repo = catalogue()[name].get("repo")
+        card = published(name) if repo is None else chosen_file(name, repo, file)
+        echo(str(bring(card, echo)))
         return
     method, _, variant = name.partition(":")
     if method not in registry.methods:
@@ -43,6 +47,28 @@ def fetch(
         raise unknown_name("data set, method or checkpoint", name, known)
     for checkpoint in registry.method(method).variant_named(variant or None).checkpoints.values():
         echo(str(bring(checkpoint, echo)))
+
+
+def chosen_file(name: str, repo: str, file: str | None) -> Hub:
+    """A file of a hub repository whose names the catalogue does not know.
+
+    Raises:
+        GcbenchError: none or an unknown one was chosen: lists those that are there.
+    """
+    from huggingface_hub import HfApi
+
+    try:
+        names = [n for n in HfApi().list_repo_files(repo) if n.endswith(WEIGHTS)]
+    except Exception as error:
+        # The exceptions of the transport below the hub's client differ between its versions.
+        raise _unreachable(repo, error) from error
+    if file not in names:
+        got = "no --file was given" if file is None else f"it has no file {file!r}"
+        raise GcbenchError(
+            f"{name} is one of {len(names)} files of {repo}, and {got}",
+            hint=f"gcbench fetch {name} --file NAME, one of: {', '.join(names[:40])}",
+        )
+    return Hub(repo, file, licence=catalogue()[name]["licence"])
 
 
 def bring(checkpoint: Checkpoint, echo: Echo) -> Path:

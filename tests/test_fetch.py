@@ -105,7 +105,8 @@ def test_catalogue_entry_is_complete(name):
     card = catalogue()[name]
     assert len({"hub", "url", "by_hand"} & set(card)) == 1
     assert set(card) <= {
-        *("hub", "file", "url", "by_hand", "wrapping", "licence", "sha256", "note", "for")
+        *("hub", "file", "url", "by_hand", "repo"),
+        *("wrapping", "licence", "sha256", "note", "for"),
     }
     assert card["licence"]
     assert card["for"]
@@ -198,3 +199,18 @@ def test_name_of_a_fetched_file_leaves_out_what_follows_the_path(monkeypatch, tm
     monkeypatch.setenv("GCBENCH_CACHE", str(tmp_path))
     found = published("sit-xl")
     assert found.file == tmp_path / "checkpoints" / "SiT-XL-2-256.pt"
+
+
+def test_repository_of_unknown_names_lists_its_weights_and_brings_the_chosen_one(
+    hub, registry, monkeypatch
+):
+    names = ["README.md", "a/ema.pt", "b.safetensors"]
+    monkeypatch.setattr("huggingface_hub.HfApi.list_repo_files", lambda self, repo: names)
+    with pytest.raises(GcbenchError, match="2 files of Martinser/REG, and no --file") as lack:
+        fetch(registry, "sit-xl-reg", echo=print)
+    assert "a/ema.pt, b.safetensors" in lack.value.hint
+    with pytest.raises(GcbenchError, match=r"it has no file 'c\.pt'"):
+        fetch(registry, "sit-xl-reg", file="c.pt", echo=print)
+    lines = []
+    fetch(registry, "sit-xl-reg", file="a/ema.pt", echo=lines.append)
+    assert lines == ["Martinser/REG/a/ema.pt: 1.0 MB, licence see page", str(hub["file"])]
