@@ -9,6 +9,7 @@ from pathlib import Path
 from gcbench.checkpoint import Checkpoint, Hub, Url, catalogue, check_sha256, published
 from gcbench.errors import GcbenchError, unknown_name
 from gcbench.registry import Registry
+from gcbench.sources.download import hub_error, unreachable
 
 Echo = Callable[[str], object]
 WEIGHTS = (".pt", ".pth", ".bin", ".safetensors", ".ckpt")
@@ -61,7 +62,7 @@ def chosen_file(name: str, repo: str, file: str | None) -> Hub:
         names = [n for n in HfApi().list_repo_files(repo) if n.endswith(WEIGHTS)]
     except Exception as error:
         # The exceptions of the transport below the hub's client differ between its versions.
-        raise _unreachable(repo, error) from error
+        raise hub_error(repo, repo, error) from error
     if file not in names:
         got = "no --file was given" if file is None else f"it has no file {file!r}"
         raise GcbenchError(
@@ -111,9 +112,9 @@ def from_url(checkpoint: Url, echo: Echo) -> Path:
                     shutil.copyfileobj(stream, out, 1 << 20)
         except HTTPError as error:
             if error.code != 416:  # the range is empty: everything is here already
-                raise _unreachable(checkpoint.url, error) from error
+                raise unreachable(checkpoint.url, error) from error
         except OSError as error:
-            raise _unreachable(checkpoint.url, error) from error
+            raise unreachable(checkpoint.url, error) from error
         if checkpoint.sha256:
             _checked(partial, checkpoint.sha256)
         partial.replace(target)
@@ -128,21 +129,12 @@ def _checked(file: Path, expected: str) -> None:
         raise
 
 
-def _unreachable(where: str, error: Exception) -> GcbenchError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return GcbenchError(
-        f"{where} could not be fetched ({reason[:200]})",
-        hint="run the same command again: a partial download is resumed",
-    )
-
-
 def from_hub(checkpoint: Hub, echo: Echo) -> Path:
     """A hub file, its size announced first, resumed when it was cut, its sha256 checked.
 
     The hub names the sha256 of every large file, so the check does not depend on the card.
     """
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     where = f"{checkpoint.repo}/{checkpoint.file}"
     try:
@@ -151,18 +143,9 @@ def from_hub(checkpoint: Hub, echo: Echo) -> Path:
         size = f"{found.size / 1e6:,.1f} MB" if found.size else "size unknown"
         echo(f"{where}: {size}, licence {checkpoint.licence}")
         file = Path(hf_hub_download(checkpoint.repo, checkpoint.file, revision=checkpoint.revision))
-    except GatedRepoError as error:
-        raise GcbenchError(
-            f"{checkpoint.repo} is gated",
-            hint=f"accept its terms at huggingface.co/{checkpoint.repo}, then `hf auth login`",
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise GcbenchError(
-            f"{where} does not exist or is private", hint=checkpoint.note or "check its page"
-        ) from error
     except Exception as error:
         # The exceptions of the transport below the hub's client differ between its versions.
-        raise _unreachable(where, error) from error
+        raise hub_error(where, checkpoint.repo, error) from error
     expected = checkpoint.sha256 or (found.etag if found.etag and len(found.etag) == 64 else None)
     if expected:
         _checked(file, expected)

@@ -57,7 +57,7 @@ def fetch_data_set(
         raise
     except Exception as error:
         # The exceptions of the transport below the hub's client differ between its versions.
-        raise _explained(repository, error) from error
+        raise hub_error(repository, f"datasets/{repository}", error) from error
     for file in files:
         _check(folder / file.rfilename, file.lfs)
     if place != target:
@@ -96,18 +96,25 @@ def _check(file: Path, lfs: Any) -> None:
         )
 
 
-def _explained(repository: str, error: Exception) -> GcbenchError:
+def hub_error(where: str, page: str, error: Exception) -> GcbenchError:
+    """What an exception of the hub's client means; `page` is the path on huggingface.co."""
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
+    repository = page.removeprefix("datasets/")
     if isinstance(error, GatedRepoError):
         return GcbenchError(
             f"{repository} is gated",
-            hint=f"accept its terms at huggingface.co/datasets/{repository}, then `hf auth login`",
+            hint=f"accept its terms at huggingface.co/{page}, then `hf auth login`",
         )
     if isinstance(error, RepositoryNotFoundError):
-        return GcbenchError(f"{repository} does not exist or is private", hint="check its page")
+        return GcbenchError(f"{where} does not exist or is private", hint="check its page")
+    return unreachable(where, error)
+
+
+def unreachable(where: str, error: Exception) -> GcbenchError:
+    """The error for a download that broke off or never began."""
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     return GcbenchError(
-        f"{repository} could not be fetched ({reason[:200]})",
+        f"{where} could not be fetched ({reason[:200]})",
         hint="run the same command again: a partial download is resumed",
     )
