@@ -15,6 +15,7 @@ RANKS = {
     "streams": 1,
     "resources": 1,
     "images": 1,
+    "pairs": 1,
     "sources": 1,
     "corruptions": 2,
     "preprocess": 1,

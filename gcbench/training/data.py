@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gcbench.errors import GcbenchError
+from gcbench.pairs import pair_class, side_by_side
 from gcbench.preprocess import centre_crop, random_crop
 
 FILES = {"train": "train", "test": "t10k"}
+CLASSES = 10
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,16 @@ def _read_idx(path: Path, axes: int) -> NDArray[np.uint8]:
             f"{path} has {len(raw) - header} values, its header says {shape}", hint=hint
         )
     return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
+
+
+def paired(split: Split, size: int, generator: torch.Generator) -> Split:
+    """Every image once as a left half, once as a right half: ``[n, size, size]``, 100 classes."""
+    partner = torch.randperm(len(split.labels), generator=generator).numpy()
+    halves = zip(split.images, split.images[partner], strict=True)
+    return Split(
+        np.stack([side_by_side(left, right, size) for left, right in halves]),
+        pair_class(split.labels, split.labels[partner], CLASSES),
+    )
 
 
 def centre_view(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

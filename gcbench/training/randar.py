@@ -23,9 +23,12 @@ from gcbench.nets.llamagen_vq import VQModel
 from gcbench.nets.randar import RandAR
 from gcbench.resources import resource
 from gcbench.streams import stream
-from gcbench.training.data import Split, as_rgb, centre_view, random_view
+from gcbench.training.data import Split, as_rgb, centre_view, paired, random_view
 from gcbench.training.recipe import Recipe, from_table, read_recipe
 from gcbench.training.tasks import Batch, Echo
+
+# Bounds the memory of an evaluation: logits of 1024 sequences x 64 tokens x 512 codes are 134 MB.
+EVALUATED_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class Options:
         tokenizer: recipe of the tokenizer, a name or a path; its weights are looked for in the
             output folder, then among the shipped ones.
         image_size: side in pixels.
+        pairs: learn two garments side by side, 100 classes, instead of single ones; every view
+            then pairs the images anew, uncropped.
         views: views per image; the first is the centre crop, the others are random crops.
         max_short_side: of the random crops, see :func:`gcbench.preprocess.random_crop`.
         class_dropout: share of samples whose class is replaced by the unconditional one.
@@ -47,6 +52,7 @@ class Options:
     order: str = "random"
     tokenizer: str = "mini-vq"
     image_size: int = 32
+    pairs: bool = False
     views: int = 4
     max_short_side: int = 40
     class_dropout: float = 0.0
@@ -74,8 +80,17 @@ class RandARTask:
         vq = VQModel(**tokenizer.model)
         load_into(vq, read_state_dict(file), file)
         views = Views(vq.eval(), self.tokenizer["sha256"], options, recipe.seed, work, echo)
-        self.tokens = torch.from_numpy(views.of(train, options.views))  # [views, n, N]
-        self.labels = torch.from_numpy(train.labels)
+        if options.pairs:
+            size, seed = options.image_size, recipe.seed
+            sets = [paired(train, size, stream("pairs", seed, v)) for v in range(options.views)]
+            tokens = np.concatenate([views.of(pairs, 1) for pairs in sets])
+            labels = np.stack([pairs.labels for pairs in sets])
+            held_out = paired(held_out, size, stream("pairs", seed, "held out"))
+        else:
+            tokens = views.of(train, options.views)
+            labels = np.broadcast_to(train.labels, tokens.shape[:2]).copy()
+        self.tokens = torch.from_numpy(tokens)  # [views, n, N]
+        self.labels = torch.from_numpy(labels)  # [views, n]
         self.held_out = torch.from_numpy(views.of(held_out, 1))[0].long()  # [m, N]
         self.held_out_labels = torch.from_numpy(held_out.labels)
 
@@ -83,7 +98,7 @@ class RandARTask:
         view = torch.randint(len(self.tokens), rows.shape, generator=generator)
         tokens = self.tokens[view, rows].long()  # [B, N]
         dropped = torch.rand(len(rows), generator=generator) < self.options.class_dropout
-        classes = torch.where(dropped, self.model.num_classes, self.labels[rows])
+        classes = torch.where(dropped, self.model.num_classes, self.labels[view, rows])
         return tokens, classes, self._orders(len(rows), generator)
 
     def _orders(self, count: int, generator: torch.Generator) -> Tensor:
@@ -117,8 +132,9 @@ class RandARTask:
                 classes.expand(shape).flatten(),
                 orders.view(len(tokens), trials, 1, -1).expand(*shape, -1).flatten(0, 2),
             )
-            per_token = self.model.token_log_likelihood(*(t.to(device) for t in grid))
-            scores.append(per_token.sum(1).view(shape).cpu())
+            batches = zip(*(t.to(device).split(EVALUATED_AT_ONCE) for t in grid), strict=True)
+            per_token = [self.model.token_log_likelihood(*batch) for batch in batches]
+            scores.append(torch.cat(per_token).sum(1).view(shape).cpu())
         table = torch.cat(scores)  # [m, K, C]
         labels = self.held_out_labels[: len(table)]
         own = table.mean(1).gather(1, labels[:, None]).mean()
