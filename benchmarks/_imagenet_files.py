@@ -10,7 +10,7 @@ import io
 import re
 import tarfile
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from importlib.util import find_spec
@@ -20,10 +20,12 @@ from gcbench.errors import GcbenchError
 from gcbench.sources import Source, descend, open_source
 from gcbench.sources.files import joined
 from gcbench.sources.hub import HubRows, is_hub_folder, open_rows
+from gcbench.sources.tables import read_rows
 
 WNID = re.compile(r"n\d{8}")
 FLAT_NAME = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG")
 DEVKIT = "ILSVRC2012_devkit_t12"
+KAGGLE_LABELS = "LOC_val_solution.csv"
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def read_entries(
         )
     if _has_classes(source, root):
         return from_class_folders(source, root, wnids, name)
-    return from_flat(source, root, devkit_labels(location))
+    return from_flat(source, root, validation_labels(location))
 
 
 def from_class_folders(source: Source, root: str, wnids: Sequence[str], name: str) -> list[Entry]:
@@ -100,54 +102,50 @@ def from_class_folders(source: Source, root: str, wnids: Sequence[str], name: st
     ]
 
 
-def from_flat(source: Source, root: str, labels: Sequence[str]) -> list[Entry]:
+def from_flat(source: Source, root: str, labels: Mapping[int, str]) -> list[Entry]:
     """The 50,000 validation images in one folder, `labels` their wnids by image number.
 
     Raises:
-        GcbenchError: an image's number is beyond the labels.
+        GcbenchError: an image's number has no label.
     """
     entries = []
     for file, size in source.images(root).items():
         match = FLAT_NAME.fullmatch(file)
         if match is None:
             continue
-        if not 1 <= int(match[1]) <= len(labels):
+        if int(match[1]) not in labels:
             raise GcbenchError(
-                f"{source.shown(joined(root, file))} has no label: the devkit names {len(labels)}",
-                hint=f"give the images and the {DEVKIT} of the same release",
+                f"{source.shown(joined(root, file))} has no label: {len(labels)} images have one",
+                hint="give the images and their labels of the same release",
             )
-        wnid, path = labels[int(match[1]) - 1], joined(root, file)
+        wnid, path = labels[int(match[1])], joined(root, file)
         read = partial(source.read, path)
         entries.append(Entry(f"{wnid}/{file}", wnid, size, source.shown(path), read))
     return sorted(entries, key=lambda e: e.id)
 
 
-def devkit_labels(images: Path) -> list[str]:
-    """The wnid of each validation image in file order, from the devkit beside the images.
+def validation_labels(images: Path) -> dict[int, str]:
+    """The wnid of each validation image by number, from what lies beside or above the images.
 
-    The ground truth holds ILSVRC ids, which are not the labels of any model; `meta.mat` says which
-    wnid each one is.
+    That is the devkit, whose ground truth holds ILSVRC ids, the labels of no model, and whose
+    `meta.mat` says which wnid each one is; or Kaggle's table, which names wnids. Kaggle keeps it
+    four folders above the images.
 
     Raises:
-        GcbenchError: there is no devkit in the folder of the images or up to two above it, or it
-            is damaged.
+        GcbenchError: there is neither, or it is damaged.
     """
-    places = [images, images.parent, images.parent.parent]
-    kits = [kit for p in places for kit in (p / DEVKIT, p / f"{DEVKIT}.tar.gz") if kit.exists()]
-    if not kits:
-        raise GcbenchError(
-            f"{images} holds validation images without class folders, and there is no {DEVKIT} "
-            f"(folder or .tar.gz) in {', '.join(map(str, places))}",
-            hint=f"put {DEVKIT}.tar.gz beside the images; it says which class each one is",
-        )
-    try:
-        truth, synsets = _devkit_content(kits[0])
-        return [synsets[int(line)] for line in truth.split()]
-    except (OSError, tarfile.TarError, EOFError, KeyError, ValueError, TypeError) as error:
-        raise GcbenchError(
-            f"{kits[0]} cannot be read ({type(error).__name__}: {error})",
-            hint=f"the devkit is damaged or incomplete: fetch {DEVKIT}.tar.gz again",
-        ) from error
+    places = [images, *images.absolute().parents[:4]]
+    for place in places:
+        for kit in (place / DEVKIT, place / f"{DEVKIT}.tar.gz"):
+            if kit.exists():
+                return _devkit_labels(kit)
+        if (place / KAGGLE_LABELS).is_file():
+            return _kaggle_labels(place)
+    raise GcbenchError(
+        f"{images} holds validation images without class folders, and neither {DEVKIT} (folder or "
+        f".tar.gz) nor {KAGGLE_LABELS} lies there or up to four folders above",
+        hint=f"put {DEVKIT}.tar.gz beside the images; it says which class each one is",
+    )
 
 
 def from_hub(rows: HubRows, wnids: Sequence[str], name: str) -> list[Entry]:
@@ -237,25 +235,48 @@ def _check_classes(found: Iterable[str], wnids: Sequence[str], where: str, what:
     raise GcbenchError(f"{where}: {'; '.join(parts)}", hint=hint)
 
 
-def _devkit_content(kit: Path) -> tuple[str, dict[int, str]]:
-    """The text of the ground truth, and the wnid of each ILSVRC id."""
+def _devkit_labels(kit: Path) -> dict[int, str]:
     import numpy as np
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 
     files = ("data/ILSVRC2012_validation_ground_truth.txt", "data/meta.mat")
-    if kit.is_dir():
-        truth, meta = ((kit / file).read_bytes() for file in files)
-    else:
-        with tarfile.open(kit) as packed:
-            members = [packed.extractfile(f"{DEVKIT}/{file}") for file in files]
-            truth, meta = (b"" if member is None else member.read() for member in members)
     try:
+        if kit.is_dir():
+            truth, meta = ((kit / file).read_bytes() for file in files)
+        else:
+            with tarfile.open(kit) as packed:
+                members = [packed.extractfile(f"{DEVKIT}/{file}") for file in files]
+                truth, meta = (b"" if member is None else member.read() for member in members)
         synsets = loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"]
-    except (MatReadError, zlib.error) as error:
-        raise ValueError(f"meta.mat is damaged: {error}") from error
-    ids = np.asarray(synsets["ILSVRC2012_ID"], int).tolist()
-    return truth.decode(), dict(zip(ids, map(str, synsets["WNID"]), strict=True))
+        ids = np.asarray(synsets["ILSVRC2012_ID"], int).tolist()
+        wnid_of = dict(zip(ids, map(str, synsets["WNID"]), strict=True))
+        return {
+            number: wnid_of[int(line)]
+            for number, line in enumerate(truth.decode().split(), start=1)
+        }
+    except (
+        *(OSError, tarfile.TarError, EOFError, KeyError, ValueError, TypeError),
+        *(MatReadError, zlib.error),
+    ) as error:
+        raise GcbenchError(
+            f"{kit} cannot be read ({type(error).__name__}: {error})",
+            hint=f"the devkit is damaged or incomplete: fetch {DEVKIT}.tar.gz again",
+        ) from error
+
+
+def _kaggle_labels(folder: Path) -> dict[int, str]:
+    """A row names an image and lists its boxes, each led by the wnid, the same for all of them."""
+    labels = {}
+    for row in read_rows(open_source(folder), KAGGLE_LABELS, ("ImageId", "PredictionString")):
+        name = FLAT_NAME.fullmatch(f"{row.text('ImageId')}.JPEG")
+        if name is None:
+            raise row.error("ImageId", "ILSVRC2012_val_ and eight digits")
+        wnid = row.text("PredictionString").partition(" ")[0]
+        if WNID.fullmatch(wnid) is None:
+            raise row.error("PredictionString", "a WordNet id first, as n01440764")
+        labels[int(name[1])] = wnid
+    return labels
 
 
 def _hub_wnids(rows: HubRows, name: str) -> list[str]:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
 
 from gcbench.bench import Benchmark, BenchmarkFamily, LabelSpace, Metric
 from gcbench.sources import Source
 from gcbench.sources.files import joined
+from gcbench.sources.hub import HubRows
 from gcbench.sources.tables import read_rows
 
-from ._wilds import SUITE, Record, WildsSet, benchmark
+from ._wilds import SUITE, Record, WildsSet, benchmark, benchmark_of_rows, numbers
 
 CAMELYON17 = LabelSpace("camelyon17", ("normal", "tumor"))
-FILES = WildsSet("camelyon17", "1.0", "metadata.csv")
+FILES = WildsSet("camelyon17", "1.0", "metadata.csv", hub="wltjr1007/Camelyon17-WILDS")
+FILE_NAME = re.compile(r"patch_(patient_\d+_node_\d+)_x_\d+_y_\d+\.png")
 COLUMNS = ("patient", "node", "x_coord", "y_coord", "tumor", "slide", "center", "split")
 ID_VALIDATION = 1  # in the table's column `split`; 0 is training
 VALIDATION_CENTER, TEST_CENTER = 1, 2
@@ -34,10 +37,52 @@ class Camelyon17(BenchmarkFamily):
     def locate(self, name: str, data_root: Path | None = None) -> str:
         return str(FILES.place(data_root))
 
+    def fetch(
+        self,
+        name: str,
+        data_root: Path,
+        source: Path | None = None,
+        echo: Callable[[str], object] = print,
+    ) -> Path:
+        """Downloads the copy on the hub, of which one split is needed."""
+        return FILES.fetch(data_root, _hub_splits(name), echo)
+
     def load(self, name: str, data_root: Path | None = None) -> Benchmark:
+        test, metric = name.endswith("-ood"), Metric()
+        rows = FILES.rows(data_root, _hub_splits(name))
+        if rows is not None:
+            chosen = _chosen(rows, test=test)
+            return benchmark_of_rows(name, rows, chosen, _path, CAMELYON17, metric)
         source, root = FILES.open(data_root)
-        records = _records(source, root, test=name.endswith("-ood"))
-        return benchmark(name, source, root, records, CAMELYON17, Metric())
+        return benchmark(name, source, root, _records(source, root, test=test), CAMELYON17, metric)
+
+
+def _hub_splits(name: str) -> tuple[str, ...]:
+    return ("test",) if name.endswith("-ood") else ("validation", "val")
+
+
+def _chosen(rows: HubRows, *, test: bool) -> dict[int, tuple[int, dict[str, str]]]:
+    """Label and groups of the rows of a benchmark.
+
+    The copy's validation split holds both of WILDS's, so that centers decide here too.
+    """
+    centers = numbers(rows, ("center", "hospital"), CENTERS)
+    labels = numbers(rows, ("label", "tumor", "y"), (0, 1))
+    slides = rows.column("slide") if "slide" in rows.columns else None
+    held_out = (TEST_CENTER, VALIDATION_CENTER)
+    return {
+        row: (
+            label,
+            {"hospital": str(center), **({} if slides is None else {"slide": str(slides[row])})},
+        )
+        for row, (center, label) in enumerate(zip(centers, labels, strict=True))
+        if (center == TEST_CENTER if test else center not in held_out)
+    }
+
+
+def _path(file: str) -> str | None:
+    match = FILE_NAME.fullmatch(file)
+    return None if match is None else f"patches/{match[1]}/{file}"
 
 
 def _records(source: Source, root: str, *, test: bool) -> Iterator[Record]:

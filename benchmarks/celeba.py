@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -10,12 +11,15 @@ from gcbench.bench import Benchmark, BenchmarkFamily, LabelSpace, Metric
 from gcbench.errors import GcbenchError
 from gcbench.sources import Source
 from gcbench.sources.files import joined
+from gcbench.sources.hub import HubRows
 from gcbench.sources.tables import read_rows
 
-from ._wilds import SUITE, Record, WildsSet, benchmark
+from ._wilds import SUITE, Record, WildsSet, benchmark, benchmark_of_rows, numbers
 
 CELEBA_BLOND = LabelSpace("celeba-blond", ("not blond", "blond"))
-FILES = WildsSet("celebA", "1.0", "list_attr_celeba.csv")
+FILES = WildsSet("celebA", "1.0", "list_attr_celeba.csv", hub="pietrolesci/celeba-wilds")
+HUB_SPLITS = ("test",)
+FILE_NAME = re.compile(r"\d{6}\.jpg")
 PARTITION = "list_eval_partition.csv"
 TEST = 2  # 0 is training, 1 validation
 
@@ -32,9 +36,22 @@ class CelebA(BenchmarkFamily):
     def locate(self, name: str, data_root: Path | None = None) -> str:
         return str(FILES.place(data_root))
 
+    def fetch(
+        self,
+        name: str,
+        data_root: Path,
+        source: Path | None = None,
+        echo: Callable[[str], object] = print,
+    ) -> Path:
+        """Downloads the test split of the copy on the hub."""
+        return FILES.fetch(data_root, HUB_SPLITS, echo)
+
     def load(self, name: str, data_root: Path | None = None) -> Benchmark:
-        source, root = FILES.open(data_root)
         metric = Metric(fields=("male", "y"))
+        rows = FILES.rows(data_root, HUB_SPLITS)
+        if rows is not None:
+            return benchmark_of_rows(name, rows, _chosen(rows), _path, CELEBA_BLOND, metric)
+        source, root = FILES.open(data_root)
         return benchmark(name, source, root, _records(source, root), CELEBA_BLOND, metric)
 
 
@@ -55,3 +72,19 @@ def _records(source: Source, root: str) -> Iterator[Record]:
         if partition[image] == TEST:
             groups = {"male": str(int(male)), "y": str(int(blond))}
             yield Record(f"img_align_celeba/{image}", int(blond), groups)
+
+
+def _chosen(rows: HubRows) -> dict[int, tuple[int, dict[str, str]]]:
+    """Label and groups of every row; attributes are 1 or -1, as published, or 1 or 0."""
+    blond, male = (
+        [int(value == 1) for value in numbers(rows, columns, (-1, 0, 1))]
+        for columns in (("Blond_Hair", "y"), ("Male", "male"))
+    )
+    return {
+        row: (y, {"male": str(m), "y": str(y)})
+        for row, (y, m) in enumerate(zip(blond, male, strict=True))
+    }
+
+
+def _path(file: str) -> str | None:
+    return f"img_align_celeba/{file}" if FILE_NAME.fullmatch(file) else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -20,7 +20,7 @@ from gcbench.corruptions import SEVERITIES, gaussian_noise, jpeg_compression
 from gcbench.errors import GcbenchError, unknown_name
 from gcbench.images import decode
 from gcbench.sources.download import fetch_data_set
-from gcbench.sources.hub import cached_snapshot
+from gcbench.sources.hub import cached_snapshot, is_hub_folder, open_rows
 from gcbench.sources.places import find
 
 from ._imagenet_files import (
@@ -28,6 +28,7 @@ from ._imagenet_files import (
     class_list,
     corruption_folder,
     from_class_folders,
+    from_hub,
     read_entries,
     readable_labels,
 )
@@ -118,6 +119,8 @@ SETS = {
         "noise.tar, blur.tar, weather.tar, digital.tar, extra.tar from zenodo.org/records/2235448",
     ),
 }
+# One repository per corruption and severity; who made them from what, they do not say.
+CORRUPTED_HUB = "Tsomaros/ImageNet-C-{}-severity_{}"
 
 
 def _canonical(name: str) -> str:
@@ -129,6 +132,21 @@ def _set_of(name: str) -> str:
     if name.endswith(COMPUTED):
         return "in-val"
     return name if name in SETS else "in-c"
+
+
+def _image_set(name: str) -> ImageSet:
+    """What a benchmark reads: for ImageNet-C the whole set, or the corruption's own hub set.
+
+    Raises:
+        GcbenchError: no such corruption or severity.
+    """
+    key = _set_of(name)
+    if key != "in-c" or name == key:
+        return SETS[key]
+    hub = CORRUPTED_HUB.format(*_corruption(name))
+    stems = (*SETS[key].stems, hub.partition("/")[2])
+    source = f"{SETS[key].source}, or the hub data set {hub} (of unknown provenance)"
+    return replace(SETS[key], stems=stems, hub=hub, splits=("validation", "val"), source=source)
 
 
 NAMES = {
@@ -158,8 +176,7 @@ class ImageNet(BenchmarkFamily):
         echo: Callable[[str], object] = print,
     ) -> Path:
         """Downloads a set from the Hugging Face hub, where it is on the hub."""
-        key = _set_of(name)
-        wanted = SETS[key]
+        key, wanted = _set_of(name), _image_set(name)
         if source is not None:
             raise GcbenchError(
                 f"{name} is read where it lies: nothing is copied from {source}",
@@ -177,7 +194,7 @@ class ImageNet(BenchmarkFamily):
         )
 
     def locate(self, name: str, data_root: Path | None = None) -> str:
-        return str(_place(_set_of(name), data_root))
+        return str(_place(name, data_root))
 
     def load(self, name: str, data_root: Path | None = None) -> Benchmark:
         """The benchmark `name`, its candidate classes being those that have images.
@@ -190,13 +207,11 @@ class ImageNet(BenchmarkFamily):
         Raises:
             GcbenchError: the data are missing, or their classes are not those of the set.
         """
-        key = _set_of(name)
-        if key == "in-c":
-            _corruption(name)  # a wrong name is reported before missing data
-        place = _place(key, data_root)
-        entries, load = self._entries(name, key, place)
+        wanted = _image_set(name)
+        place = _place(name, data_root)
+        entries, load = self._entries(name, wanted, place)
         if not entries:
-            raise GcbenchError(f"{name}: {place} holds no images", hint=SETS[key].source)
+            raise GcbenchError(f"{name}: {place} holds no images", hint=wanted.source)
         position = {wnid: label for label, wnid in enumerate(class_list("imagenet"))}
         rows = [(e.id, position[e.wnid], e.size) for e in entries]
         return Benchmark(
@@ -206,21 +221,22 @@ class ImageNet(BenchmarkFamily):
             classes=ordered_classes([position[e.wnid] for e in entries]),
             samples=tuple(Sample(e.id, position[e.wnid], partial(load, e)) for e in entries),
             digest=content_digest(_canonical(name), rows),
-            shortfall=_shortfall(SETS[key], len(entries), len({e.wnid for e in entries})),
+            shortfall=_shortfall(wanted, len(entries), len({e.wnid for e in entries})),
         )
 
     def _entries(
-        self, name: str, key: str, place: Path
+        self, name: str, wanted: ImageSet, place: Path
     ) -> tuple[Sequence[Entry], Callable[[Entry], Image]]:
         """The files of a benchmark, and how an image is made of one."""
-        wanted = SETS[key]
         wnids = class_list(wanted.classes)
-        if key != "in-c":
+        if _set_of(name) != "in-c":
             entries = read_entries(place, wnids, wanted.splits, name)
             if not name.endswith(COMPUTED):
                 return entries, decoded
             corruption, severity = SHORT[name.removesuffix(COMPUTED)]
             return entries, partial(corrupted, corruption, severity)
+        if is_hub_folder(place):
+            return from_hub(open_rows(place, wanted.splits), wnids, name), published_crop
         corruption, severity = _corruption(name)
         source, root = corruption_folder(place, GROUP_OF[corruption], corruption, severity)
         return from_class_folders(source, root, wnids, name), published_crop
@@ -232,8 +248,14 @@ def decoded(entry: Entry) -> Image:
 
 
 def published_crop(entry: Entry) -> Image:
-    """An image of ImageNet-C, marked as cropped already."""
-    return _marked(decoded(entry))
+    """An image of ImageNet-C, marked as cropped already. Raises OSError when it is not."""
+    image = decoded(entry)
+    if image.size != (CROPPED_SIDE, CROPPED_SIDE):
+        width, height = image.size
+        raise OSError(
+            f"{entry.shown} is {width} x {height}, expected {CROPPED_SIDE} x {CROPPED_SIDE}"
+        )
+    return _marked(image)
 
 
 def corrupted(corruption: str, severity: int, entry: Entry) -> Image:
@@ -289,11 +311,12 @@ def _shortfall(wanted: ImageSet, images: int, classes: int) -> str:
     return f"the complete set has {' and '.join(parts)}" if parts else ""
 
 
-def _place(key: str, data_root: Path | None) -> Path:
-    wanted = SETS[key]
+def _place(name: str, data_root: Path | None) -> Path:
+    wanted = _image_set(name)
     try:
-        fetch = "" if wanted.hub is None else f"gcbench fetch {key}, or "
-        return find(key, wanted.stems, data_root, hint=f"{fetch}get {wanted.source}")
+        known = _set_of(name) if name.endswith(COMPUTED) else name
+        fetch = "" if wanted.hub is None else f"gcbench fetch {known}, or "
+        return find(_set_of(name), wanted.stems, data_root, hint=f"{fetch}get {wanted.source}")
     except GcbenchError:
         snapshot = None if wanted.hub is None else cached_snapshot(wanted.hub)
         if snapshot is None:

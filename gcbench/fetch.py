@@ -32,8 +32,9 @@ def fetch(
             card says.
     """
     for family in registry.families:
-        if name in family.data_sets:
-            echo(f"{name}: {family.data_sets[name]}")
+        note = family.data_sets.get(name) or family.data_sets.get(name.partition(":")[0])
+        if note is not None:
+            echo(f"{name}: {note}")
             echo(str(family.fetch(name, data_root or Path("data"), source, echo)))
             return
     if name in catalogue():

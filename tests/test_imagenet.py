@@ -1,6 +1,5 @@
 """The ImageNet sets: labels by folder name, the same samples from any layout, broken sets named."""
 
-import io
 import shutil
 import socket
 import tarfile
@@ -142,7 +141,41 @@ def test_flat_validation_images_get_the_labels_of_the_class_folders(tmp_path, im
 
 def test_flat_images_without_the_devkit_say_what_is_missing(tmp_path):
     write(tmp_path / "imagenet/val/ILSVRC2012_val_00000001.JPEG", jpeg(1))
-    with pytest.raises(GcbenchError, match=r"no ILSVRC2012_devkit_t12 \(folder or \.tar\.gz\)"):
+    with pytest.raises(GcbenchError, match=r"neither ILSVRC2012_devkit_t12 \(folder"):
+        load("in-val", tmp_path)
+
+
+def write_kaggle(root, rows):
+    lines = [f"{image},{boxes}" for image, boxes in rows]
+    write(root / "LOC_val_solution.csv", "\n".join(["ImageId,PredictionString", *lines, ""]))
+
+
+def test_kaggles_table_gives_the_labels_of_the_class_folders(tmp_path):
+    kit, root = tmp_path / "kit", tmp_path / "kaggle"
+    kit.mkdir()
+    write_flat(kit, tmp_path, "ILSVRC2012_devkit_t12.tar.gz")
+    shutil.copytree(tmp_path / "flat", root / "ILSVRC/Data/CLS-LOC/val")
+    folders = load("in-val", tmp_path / "classes")
+    boxes = "{} 10 20 30 40 {} 1 2 3 4 "
+    labels = [s.id.removesuffix(".JPEG").split("/") for s in folders.samples]
+    write_kaggle(root, [(image, boxes.format(wnid, wnid)) for wnid, image in labels[::-1]])
+    kaggle = load("in-val", root)
+    assert kaggle.digest == folders.digest
+    assert contents(kaggle) == contents(folders)
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        (("ILSVRC2012_val_00000001", "bee 1 2 3 4"), "line 2, column 'PredictionString'"),
+        (("ILSVRC2012_val_1", f"{WNIDS[0]} 1 2 3 4"), "line 2, column 'ImageId'"),
+        (("ILSVRC2012_val_00000002", f"{WNIDS[0]} 1 2 3 4"), "has no label: 1 images have one"),
+    ],
+)
+def test_broken_row_of_kaggles_table_is_named(tmp_path, row, problem):
+    write(tmp_path / "ILSVRC/Data/CLS-LOC/val/ILSVRC2012_val_00000001.JPEG", jpeg(1))
+    write_kaggle(tmp_path, [row])
+    with pytest.raises(GcbenchError, match=problem):
         load("in-val", tmp_path)
 
 
@@ -340,145 +373,6 @@ def test_official_subset_takes_the_first_two_of_each_class(root):
     assert [s.id.split("_")[-1] for s in chosen.samples] == ["00000003.JPEG", "00000017.JPEG"] * 4
     r = load("in-r", root).choose("official-2k")
     assert {s.id.split("/")[1] for s in r.samples} == {"art_0.jpg", "art_1.jpg"}
-
-
-# Hugging Face
-
-
-def hub_set(columns, features=None):
-    datasets = pytest.importorskip("datasets")
-    columns["image"] = [
-        {"bytes": image, "path": path}
-        for image, path in zip(columns["image"], columns.pop("path"), strict=True)
-    ]
-    features = datasets.Features({"image": datasets.Image(), **(features or {})})
-    return datasets.Dataset.from_dict(columns, features=features)
-
-
-@pytest.fixture
-def no_network(monkeypatch, tmp_path):
-    datasets = pytest.importorskip("datasets")
-
-    def refuse(*arguments):
-        raise AssertionError("a socket was opened")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-
-
-def r_rows():
-    """ImageNet-R's classes in another order, one row each, as (wnid, file name, bytes)."""
-    wnids = class_list("imagenet_r")[::-1]
-    return [(wnid, f"art_{i}.jpg", jpeg(wnid)) for i, wnid in enumerate(wnids)]
-
-
-def test_hub_set_with_a_wnid_column_gives_the_samples_of_the_folder(tmp_path, no_network):
-    datasets = pytest.importorskip("datasets")
-    text = datasets.Value("string")
-    rows = r_rows()
-    for wnid, file, content in rows:
-        write(tmp_path / "folders/imagenet-r" / wnid / file, content)
-    wnids, files, images = zip(*rows, strict=True)
-    columns = {"image": list(images), "path": list(files), "wnid": list(wnids)}
-    data = hub_set(columns, {"wnid": text})
-    datasets.DatasetDict({"test": data}).save_to_disk(str(tmp_path / "hub/imagenet-r"))
-    hub, folders = load("in-r", tmp_path / "hub"), load("in-r", tmp_path / "folders")
-    assert contents(hub) == contents(folders)
-    assert hub.samples_digest == folders.samples_digest
-    assert hub.classes == folders.classes
-
-
-def test_hub_class_names_that_are_wnids_are_mapped_by_name(tmp_path, no_network):
-    datasets = pytest.importorskip("datasets")
-    wnids = class_list("imagenet_a")
-    shuffled = [*wnids[100:], *wnids[:100]]
-    columns = {
-        "image": [jpeg(w) for w in shuffled],
-        "path": [None] * 200,
-        "label": list(range(200)),
-    }
-    data = hub_set(columns, {"label": datasets.ClassLabel(names=shuffled)})
-    data.to_parquet(tmp_path / "imagenet-a/data/train-00000-of-00001.parquet")
-    benchmark = load("in-a", tmp_path)
-    assert len(benchmark) == 200
-    for sample in benchmark.samples:
-        wnid, row = sample.id.split("/")
-        assert WNIDS[sample.label] == wnid
-        assert shuffled[int(row.removeprefix("row-"))] == wnid
-        expected = Image.open(io.BytesIO(jpeg(wnid))).convert("RGB")
-        assert sample.load().tobytes() == expected.tobytes()
-
-
-def test_hub_validation_images_get_the_ids_of_the_folder(tmp_path, no_network):
-    datasets = pytest.importorskip("datasets")
-    names = [f"name {i}" for i in range(1000)]
-    columns = {
-        "image": [jpeg(w) for w in WNIDS],
-        "path": [f"ILSVRC2012_val_{i:08d}_{w}.JPEG" for i, w in enumerate(WNIDS, 1)],
-        "label": list(range(1000)),
-    }
-    data = hub_set(columns, {"label": datasets.ClassLabel(names=names)})
-    data.to_parquet(tmp_path / "imagenet-1k/data/validation-00000-of-00001.parquet")
-    benchmark = load("in-val", tmp_path)
-    assert benchmark.samples[5].id == f"{WNIDS[5]}/ILSVRC2012_val_00000006.JPEG"
-    assert benchmark.classes == tuple(range(1000))
-
-
-def test_hub_set_whose_integers_are_not_explained_is_refused(tmp_path, no_network):
-    datasets = pytest.importorskip("datasets")
-    columns = {"image": [jpeg(1)], "path": [None], "label": [3]}
-    data = hub_set(columns, {"label": datasets.Value("int64")})
-    data.save_to_disk(str(tmp_path / "imagenet-a"))
-    with pytest.raises(GcbenchError, match="does not say which class a row is; its columns"):
-        load("in-a", tmp_path)
-
-
-def test_damaged_hub_set_is_named(tmp_path, no_network):
-    write(tmp_path / "imagenet-a/data/train-00000-of-00001.parquet", "no parquet")
-    with pytest.raises(GcbenchError, match="imagenet-a cannot be read as a Hugging Face data set"):
-        load("in-a", tmp_path)
-    write(tmp_path / "imagenet-r/state.json", "{")
-    with pytest.raises(GcbenchError, match="imagenet-r cannot be read as a Hugging Face data set"):
-        load("in-r", tmp_path)
-
-
-def test_hub_set_without_the_wanted_split_is_refused(tmp_path, no_network):
-    datasets = pytest.importorskip("datasets")
-    data = hub_set({"image": [jpeg(1)], "path": [None]})
-    datasets.DatasetDict({"train": data}).save_to_disk(str(tmp_path / "imagenet-1k"))
-    with pytest.raises(GcbenchError, match="has the splits train, expected validation or val"):
-        load("in-val", tmp_path)
-
-
-def test_hub_set_that_is_a_script_is_refused_with_the_way_by_folder(tmp_path, no_network):
-    pytest.importorskip("datasets")
-    write(tmp_path / "imagenet-sketch/imagenet_sketch.py", "raise SystemExit('I was run')")
-    with pytest.raises(GcbenchError, match=r"loading script \(imagenet_sketch\.py\).*folders, tar"):
-        load("in-s", tmp_path)
-
-
-def test_hub_set_in_the_local_cache_is_the_last_place(tmp_path, monkeypatch, no_network):
-    datasets = pytest.importorskip("datasets")
-    rows = r_rows()
-    wnids, files, images = zip(*rows, strict=True)
-    columns = {"image": list(images), "path": list(files), "wnid": list(wnids)}
-    snapshot = tmp_path / "cached"
-    hub_set(columns, {"wnid": datasets.Value("string")}).to_parquet(
-        snapshot / "test-00000-of-00001.parquet"
-    )
-    places = {"axiong/imagenet-r": snapshot}
-    monkeypatch.setattr(imagenet, "cached_snapshot", places.get)
-    assert FAMILY.locate("in-r", tmp_path) == str(snapshot)
-    assert len(load("in-r", tmp_path)) == 200
-
-
-def test_no_snapshot_in_an_empty_cache_and_no_socket(tmp_path, monkeypatch, no_network):
-    from huggingface_hub import constants
-
-    from gcbench.sources.hub import cached_snapshot
-
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    assert cached_snapshot("axiong/imagenet-r") is None
 
 
 # The whole path
