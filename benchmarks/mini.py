@@ -97,7 +97,7 @@ class Mini(BenchmarkFamily):
             label_space=FASHION_10,
             classes=ordered_classes(chosen.labels.tolist()),
             samples=tuple(
-                Sample(id, label, partial(_rgb, image))
+                Sample(id, label, partial(as_rgb, image))
                 for id, label, image in zip(
                     chosen.ids, chosen.labels.tolist(), chosen.images, strict=True
                 )
@@ -192,7 +192,8 @@ def _corruption(name: str) -> tuple[str, int] | None:
     return match[1], int(match[2])
 
 
-def _rgb(image: Pixels) -> Image:
+def as_rgb(image: Pixels) -> Image:
+    """A grey or RGB picture as the raw RGB image that methods are given."""
     from PIL import Image
 
     return Image.fromarray(image).convert("RGB")

@@ -7,7 +7,9 @@ import pytest
 from gcbench.registry import Registry
 
 REGISTRY = Registry([Path(__file__).parents[1] / "plugins"])
-EMBEDDED = [name for f in REGISTRY.families if f.suite in ("mini", "toy") for name in f.names]
+EMBEDDED = [
+    name for f in REGISTRY.families if f.suite in ("mini", "pairs", "toy") for name in f.names
+]
 
 
 @pytest.fixture(params=EMBEDDED)

@@ -22,8 +22,8 @@ CASES = [
     for name, cls in sorted(REGISTRY.methods.items())
     for variant in cls.variants
 ]
-EMBEDDED = [n for f in REGISTRY.families if f.suite in ("mini", "toy") for n in f.names]
-RUNNABLE = [case for case in CASES if case.values[1].name in ("mini", "tiny")]
+EMBEDDED = [n for f in REGISTRY.families if f.suite in ("mini", "pairs", "toy") for n in f.names]
+RUNNABLE = [case for case in CASES if case.values[1].name in ("mini", "pairs", "tiny")]
 
 
 class Loaded:
