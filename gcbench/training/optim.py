@@ -9,14 +9,14 @@ from gcbench.training.recipe import OptimizerSpec
 
 
 def build_optimizers(model: nn.Module, spec: OptimizerSpec) -> list[torch.optim.Optimizer]:
-    """AdamW for everything, or Muon for the matrices of ``layers`` and AdamW for the rest.
+    """AdamW for everything, or Muon for the matrices of the blocks and AdamW for the rest.
 
     Embeddings, the output layer, norms and vectors always belong to AdamW; weight decay acts on
     matrices and filters only. Muon's updates are scaled to AdamW's root mean square.
     """
     named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     muon = spec.name == "muon"
-    matrices = [p for n, p in named if muon and p.ndim == 2 and ".layers." in f".{n}"]
+    matrices = [p for n, p in named if muon and p.ndim == 2 and _in_block(n)]
     owned = {id(p) for p in matrices}
     rest = [p for _, p in named if id(p) not in owned]
     groups = [
@@ -39,6 +39,11 @@ def build_optimizers(model: nn.Module, spec: OptimizerSpec) -> list[torch.optim.
         for group in optimizer.param_groups:
             group["peak"] = group["lr"]
     return optimizers
+
+
+def _in_block(name: str) -> bool:
+    """Whether a parameter belongs to a repeated block, by the lists of the published networks."""
+    return ".layers." in f".{name}" or ".blocks." in f".{name}"
 
 
 def schedule(step: int, steps: int, warmup: int) -> float:

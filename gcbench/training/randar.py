@@ -18,14 +18,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gcbench.checkpoint import load_into, read_state_dict, sha256_of
-from gcbench.errors import GcbenchError, unknown_name
+from gcbench.errors import unknown_name
 from gcbench.nets.llamagen_vq import VQModel
 from gcbench.nets.randar import RandAR
-from gcbench.resources import resource
 from gcbench.streams import stream
 from gcbench.training.data import Split, as_rgb, centre_view, paired, random_view
 from gcbench.training.recipe import Recipe, from_table, read_recipe
-from gcbench.training.tasks import Batch, Echo
+from gcbench.training.tasks import Batch, Echo, trained_weights
 
 # Bounds the memory of an evaluation: logits of 1024 sequences x 64 tokens x 512 codes are 134 MB.
 EVALUATED_AT_ONCE = 1024
@@ -75,7 +74,7 @@ class RandARTask:
         self.model = RandAR(**recipe.model)
         self.module: nn.Module = self.model
         tokenizer = read_recipe(options.tokenizer)
-        file = _tokenizer_file(tokenizer.name, out)
+        file = trained_weights(tokenizer.name, out)
         self.tokenizer = {"name": tokenizer.name, "sha256": sha256_of(file)}
         vq = VQModel(**tokenizer.model)
         load_into(vq, read_state_dict(file), file)
@@ -150,19 +149,6 @@ class RandARTask:
 
     def notes(self) -> dict[str, Any]:
         return {"tokenizer": self.tokenizer}
-
-
-def _tokenizer_file(name: str, out: Path) -> Path:
-    trained = out / f"{name}.safetensors"
-    if trained.exists():
-        return trained
-    try:
-        return resource(f"baselines/weights/{name}.safetensors")
-    except GcbenchError:
-        raise GcbenchError(
-            f"tokenizer {name!r} is neither in {out} nor among the shipped weights",
-            hint=f"train it first: gcbench train {name}",
-        ) from None
 
 
 class Views:

@@ -16,6 +16,8 @@ from gcbench.resources import resource
 
 T = TypeVar("T")
 
+TASKS = ("classifier", "tokenizer", "randar", "vae", "diffusion")
+
 
 @dataclass(frozen=True)
 class OptimizerSpec:
@@ -46,7 +48,7 @@ class Recipe:
 
     Attributes:
         name: file name of the recipe and of its weights.
-        task: ``classifier``, ``tokenizer`` or ``randar``.
+        task: one of :data:`TASKS`.
         steps: optimiser steps.
         batch_size: images per step.
         held_out: images at the end of the training split that are only evaluated on.
@@ -128,7 +130,7 @@ def _shipped(name: str) -> Path:
 
 def _check(recipe: Recipe) -> None:
     for key, choices in (
-        ("task", ("classifier", "tokenizer", "randar")),
+        ("task", TASKS),
         ("precision", ("bf16", "fp32")),
     ):
         if getattr(recipe, key) not in choices:

@@ -9,6 +9,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from gcbench.errors import GcbenchError
+from gcbench.resources import resource
 from gcbench.training.data import Split
 from gcbench.training.recipe import Recipe
 
@@ -53,6 +55,32 @@ def build_task(
         from gcbench.training.tokenizer import Tokenizer
 
         return Tokenizer(recipe, train, held_out)
+    if recipe.task == "vae":
+        from gcbench.training.vae import Autoencoder
+
+        return Autoencoder(recipe, train, held_out)
+    if recipe.task == "diffusion":
+        from gcbench.training.diffusion import DiffusionTask
+
+        return DiffusionTask(recipe, train, held_out, out, work, echo)
     from gcbench.training.randar import RandARTask
 
     return RandARTask(recipe, train, held_out, out, work, echo)
+
+
+def trained_weights(name: str, out: Path) -> Path:
+    """Weights of a recipe that another one builds on: from ``out``, else the shipped ones.
+
+    Raises:
+        GcbenchError: they are in neither place.
+    """
+    trained = out / f"{name}.safetensors"
+    if trained.exists():
+        return trained
+    try:
+        return resource(f"baselines/weights/{name}.safetensors")
+    except GcbenchError:
+        raise GcbenchError(
+            f"{name!r} is neither in {out} nor among the shipped weights",
+            hint=f"train it first: gcbench train {name}",
+        ) from None

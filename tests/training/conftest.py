@@ -70,6 +70,49 @@ class_dropout = 0.2
 evaluated_images = 16
 evaluated_orders = 2
 """,
+    "vae": """
+task = "vae"
+steps = 5
+batch_size = 4
+held_out = 16
+evaluate_every = 2
+compile = false
+[model]
+block_out_channels = [8, 8, 8]
+layers_per_block = 1
+latent_channels = 4
+norm_num_groups = 4
+[optimizer]
+learning_rate = 1e-3
+warmup_steps = 2
+""",
+    "diffusion": """
+task = "diffusion"
+steps = 5
+batch_size = 8
+held_out = 16
+evaluate_every = 2
+compile = false
+[model]
+input_size = 8
+hidden_size = 16
+depth = 2
+num_heads = 2
+num_classes = 10
+learn_sigma = false
+[optimizer]
+name = "muon"
+learning_rate = 1e-3
+matrix_learning_rate = 1e-3
+warmup_steps = 2
+[options]
+family = "dit"
+autoencoder = "VAE"
+views = 2
+class_dropout = 0.2
+evaluated_images = 4
+evaluated_steps = 10
+""",
 }
 
 
@@ -101,6 +144,7 @@ def recipe_file(tmp_path) -> Callable[..., Path]:
 
     def write(task: str, replace: dict[str, str] | None = None, name: str | None = None) -> Path:
         text = RECIPES[task].replace("TOKENIZER", str(tmp_path / "tokenizer.toml"))
+        text = text.replace("VAE", str(tmp_path / "vae.toml"))
         for old, new in (replace or {}).items():
             assert old in text
             text = text.replace(old, new)

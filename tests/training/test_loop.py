@@ -16,6 +16,9 @@ from gcbench.training.loop import Trainer
 from gcbench.training.optim import build_optimizers, schedule
 from gcbench.training.recipe import OptimizerSpec
 
+# The tasks that encode images by a network which another recipe trains.
+BUILT_ON = {"randar": "tokenizer", "diffusion": "vae"}
+
 
 class Killed(Exception):
     """Stands for whatever ends a process."""
@@ -27,18 +30,19 @@ def run(recipe_file, data_root, tmp_path):
 
     def call(task, folder="out", replace=None):
         out = tmp_path / folder
-        if task == "randar" and not (out / "tokenizer.safetensors").exists():
-            train(str(recipe_file("tokenizer")), data_root, out)
+        first = BUILT_ON.get(task)
+        if first and not (out / f"{first}.safetensors").exists():
+            train(str(recipe_file(first)), data_root, out)
         return train(str(recipe_file(task, replace)), data_root, out)
 
     return call
 
 
-@pytest.mark.parametrize("task", ["classifier", "tokenizer", "randar"])
+@pytest.mark.parametrize("task", ["classifier", "tokenizer", "randar", "vae", "diffusion"])
 def test_resumed_run_equals_uninterrupted_run(task, run, monkeypatch):
     whole = run(task, "whole")
-    if task == "randar":
-        run("tokenizer", "broken")
+    if task in BUILT_ON:
+        run(BUILT_ON[task], "broken")
     step = Trainer._step
 
     def dies_at_step_3(self, number):

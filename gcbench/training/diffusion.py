@@ -1,0 +1,203 @@
+"""Task ``diffusion``: a diffusion transformer on the latents of encoded training images.
+
+The autoencoder is run once, over several augmented views of every image; training then reads the
+moments of their latents, draws a latent from them, a step and the noise, afresh for every sample.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from gcbench.checkpoint import load_into, read_state_dict, sha256_of
+from gcbench.diffusion import DDPM, STEPS, LinearFlow, Process, timestep_grid
+from gcbench.errors import unknown_name
+from gcbench.nets.dit import DiT
+from gcbench.nets.sit import SiT
+from gcbench.nets.vae import VAE
+from gcbench.streams import stream
+from gcbench.training.data import Split, as_rgb, centre_view, random_view
+from gcbench.training.recipe import Recipe, from_table, read_recipe
+from gcbench.training.tasks import Batch, Echo, trained_weights
+
+_ENCODED_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the transformer learns.
+
+    Attributes:
+        family: ``dit`` (predicts the noise) or ``sit`` (predicts the velocity).
+        autoencoder: recipe of the autoencoder, a name or a path; its weights are looked for in
+            the output folder, then among the shipped ones.
+        image_size: side in pixels.
+        views: views per image; the first is the centre crop, the others are random crops.
+        max_short_side: of the random crops, see :func:`gcbench.preprocess.random_crop`.
+        class_dropout: share of samples whose class is replaced by the unconditional one.
+        evaluated_images: held-out images that an evaluation classifies, the first ones.
+        evaluated_steps: timesteps per image in the last evaluation; the others take ten.
+    """
+
+    family: str = "dit"
+    autoencoder: str = "mini-vae"
+    image_size: int = 32
+    views: int = 4
+    max_short_side: int = 40
+    class_dropout: float = 0.0
+    evaluated_images: int = 500
+    evaluated_steps: int = 50
+
+
+# What each recipe's network is, and how its family noises.
+FAMILIES: dict[str, tuple[type[DiT], Process]] = {
+    "dit": (DiT, DDPM()),
+    "sit": (SiT, LinearFlow(data_at=1)),
+}
+
+
+class DiffusionTask:
+    """Mean squared error of the noise or the velocity, steps uniform and stratified in a batch."""
+
+    def __init__(
+        self, recipe: Recipe, train: Split, held_out: Split, out: Path, work: Path, echo: Echo
+    ) -> None:
+        self.recipe = recipe
+        self.options = options = from_table(Options, recipe.options, f"[options] of {recipe.name}")
+        if options.family not in FAMILIES:
+            raise unknown_name(f"family in recipe {recipe.name}", options.family, FAMILIES)
+        network, self.process = FAMILIES[options.family]
+        self.model = network(**recipe.model)
+        self.module: nn.Module = self.model
+        autoencoder = read_recipe(options.autoencoder)
+        file = trained_weights(autoencoder.name, out)
+        self.autoencoder = {"name": autoencoder.name, "sha256": sha256_of(file)}
+        vae = VAE(**autoencoder.model)
+        load_into(vae, read_state_dict(file), file)
+        views = Moments(vae.eval(), self.autoencoder["sha256"], options, recipe.seed, work, echo)
+        self.moments = torch.from_numpy(views.of(train, options.views))  # [views, n, 2, C, h, w]
+        self.labels = torch.from_numpy(train.labels)
+        self.held_out = torch.from_numpy(views.of(held_out, 1))[0, :, 0].float()  # [m, C, h, w]
+        self.held_out_labels = torch.from_numpy(held_out.labels)
+
+    def batch(self, rows: Tensor, generator: torch.Generator) -> Batch:
+        count = len(rows)
+        view = torch.randint(len(self.moments), rows.shape, generator=generator)
+        mean, std = self.moments[view, rows].float().unbind(1)  # [B, C, h, w] each
+        latent = mean + std * torch.randn(mean.shape, generator=generator)
+        dropped = torch.rand(count, generator=generator) < self.options.class_dropout
+        classes = torch.where(dropped, self.model.num_classes, self.labels[rows])
+        noise = torch.randn(mean.shape, generator=generator)
+        spread = (torch.arange(count) + torch.rand(count, generator=generator)) / count  # [B]
+        steps = spread.double().numpy() * STEPS
+        alpha, sigma = _coefficients(self.process, steps)
+        time = torch.from_numpy(self.process.network_time(steps))
+        target = self.process.target(latent, noise)
+        return alpha * latent + sigma * noise, time, classes, target
+
+    def losses(
+        self, noisy: Tensor, time: Tensor, classes: Tensor, target: Tensor
+    ) -> dict[str, Tensor]:
+        tokens, condition = self.model.embed(noisy), self.model.condition(time, classes)
+        return {"loss": F.mse_loss(self.model.prediction(tokens, condition), target)}
+
+    def after_step(self, step: int, batch: Batch, generator: torch.Generator) -> None:
+        pass
+
+    def evaluate(self, last: bool) -> dict[str, float]:
+        """Accuracy by the mean squared error of the noise over a grid of steps, one draw each."""
+        steps = timestep_grid(self.options.evaluated_steps if last else 10)
+        alpha, sigma = _coefficients(self.process, steps)  # [T, 1, 1, 1] each
+        time = torch.from_numpy(self.process.network_time(steps))
+        latents = self.held_out[: self.options.evaluated_images]
+        device = self.model.pos_embed.device
+        generator = stream(self.recipe.name, "evaluation", self.recipe.seed)
+        candidates = torch.arange(self.model.num_classes)
+        classes = candidates.repeat_interleave(len(steps)).to(device)  # [classes * T]
+        times = time.repeat(len(candidates)).to(device)
+        errors = []
+        for latent in latents:
+            noise = torch.randn(len(steps), *latent.shape, generator=generator)
+            noisy = alpha * latent + sigma * noise  # [T, C, h, w]
+            tokens = self.model.embed(noisy.to(device)).repeat(len(candidates), 1, 1)
+            condition = self.model.condition(times, classes)
+            output = self.model.prediction(tokens, condition).cpu().unflatten(0, (-1, len(steps)))
+            found = self.process.noise(noisy, output, alpha)  # [classes, T, C, h, w]
+            errors.append((found - noise).square().mean(dim=(1, 2, 3, 4)))
+        table = torch.stack(errors)  # [m, classes]
+        labels = self.held_out_labels[: len(table)]
+        own = table.gather(1, labels[:, None]).mean()
+        return {
+            "accuracy": float((table.argmin(1) == labels).float().mean()),
+            "noise_error": float(own),
+        }
+
+    def network(self) -> nn.Module:
+        return self.model
+
+    def notes(self) -> dict[str, Any]:
+        return {"autoencoder": self.autoencoder}
+
+
+def _coefficients(process: Process, steps: NDArray[np.generic]) -> tuple[Tensor, Tensor]:
+    """Coefficients of data and noise, float32 ``[T, 1, 1, 1]`` each."""
+    alpha, sigma = process.alpha_sigma(steps)
+    return (
+        torch.from_numpy(alpha).float()[:, None, None, None],
+        torch.from_numpy(sigma).float()[:, None, None, None],
+    )
+
+
+class Moments:
+    """Means and deviations of the latents of views, kept in the work folder under a digest of all
+    that made them.
+    """
+
+    def __init__(
+        self, vae: VAE, autoencoder: str, options: Options, seed: int, work: Path, echo: Echo
+    ) -> None:
+        self.vae, self.autoencoder, self.options = vae, autoencoder, options
+        self.seed, self.work, self.echo = seed, work, echo
+
+    def of(self, split: Split, count: int) -> NDArray[np.float16]:
+        """Moments of ``count`` views of each image, ``[count, n, 2, C, h, w]``."""
+        options = self.options
+        made_of = (
+            split.digest(), self.autoencoder, options.image_size, options.max_short_side, self.seed,
+        )  # fmt: skip
+        name = hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]
+        return np.stack([self._view(split, f"{name}-{view}", view) for view in range(count)])
+
+    def _view(self, split: Split, name: str, view: int) -> NDArray[np.float16]:
+        file = self.work / f"moments-{name}.npy"
+        if file.exists():
+            loaded: NDArray[np.float16] = np.load(file, allow_pickle=False)
+            return loaded
+        self.echo(f"encoding view {view} of {len(split.images)} images")
+        size, longest = self.options.image_size, self.options.max_short_side
+        generator = stream("view", self.seed, view)
+        parts = []
+        for start in range(0, len(split.images), _ENCODED_AT_ONCE):
+            images = split.images[start : start + _ENCODED_AT_ONCE]
+            crops = [
+                random_view(image, size, longest, generator) if view else centre_view(image, size)
+                for image in images
+            ]
+            with torch.inference_mode():
+                moments = self.vae.moments(as_rgb(torch.from_numpy(np.stack(crops))))
+            parts.append(torch.stack(moments, dim=1).half().numpy())
+        encoded = np.concatenate(parts)  # [n, 2, C, h, w]
+        self.work.mkdir(parents=True, exist_ok=True)
+        partial = file.with_suffix(".partial")
+        with partial.open("wb") as stream_:
+            np.save(stream_, encoded)
+        partial.replace(file)
+        return encoded
