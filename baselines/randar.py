@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from gcbench.checkpoint import Shipped, published
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 # Official configurations at 256 px: 16 x 16 tokens of LlamaGen's tokenizer, ImageNet's classes.
 SIZES: dict[str, dict[str, Any]] = {
+    "b": {"dim": 768, "n_layer": 12, "n_head": 12},
     "l": {"dim": 1024, "n_layer": 24, "n_head": 16},
     "xl": {"dim": 1280, "n_layer": 36, "n_head": 20},
 }
@@ -35,6 +37,22 @@ def mini_variant(weights: str, note: str) -> Variant:
     )
 
 
+# Label space and number of classes of the WILDS sets.
+WILDS = {"camelyon17": ("camelyon17", 2), "celeba": ("celeba-blond", 2), "fmow": ("fmow-62", 62)}
+
+
+def wilds_variant(size: str, data_set: str) -> Variant:
+    """A variant for a WILDS set, as in the paper's section 6.6; its weights are unreleased.
+
+    Section 6.6 names MaskGIT's tokenizer, the appendix LlamaGen's with noise: taken is the latter.
+    """
+    label_space, classes = WILDS[data_set]
+    name = f"{size}-{data_set}"
+    model = {**SIZES[size], "num_classes": classes}
+    variant = imagenet_variant(name, model, published(f"randar-{name}"), "to be trained")
+    return replace(variant, label_space=label_space)
+
+
 class RandAR(LlamaGenTokens):
     """Scores are log p(tokens | order, class) in nats; a trial is one token order."""
 
@@ -43,12 +61,13 @@ class RandAR(LlamaGenTokens):
     summary = "any-order autoregressive transformer, averaged over random token orders"
     variants: ClassVar[tuple[Variant, ...]] = (
         mini_variant("mini-randar", "trained on random orders"),
-        imagenet_variant("l", SIZES["l"], published("randar-paper"), "the paper's RandAR-L"),
-        imagenet_variant("xl", SIZES["xl"], published("randar-paper"), "the paper's RandAR-XL"),
+        imagenet_variant("l", SIZES["l"], published("randar-paper-l"), "the paper's RandAR-L"),
+        imagenet_variant("xl", SIZES["xl"], published("randar-paper-xl"), "the paper's RandAR-XL"),
         imagenet_variant(
             "l-release", SIZES["l"], published("randar-l-release"), "its authors' release"
         ),
         imagenet_variant("xl-release", SIZES["xl"], published("randar-xl-release"), "as l-release"),
+        *(wilds_variant(size, data_set) for data_set in WILDS for size in ("b", "l")),
     )
     preprocessing_options = frozenset({"crop"})
     default_trials = 20

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from gcbench.checkpoint import ByHand
+from gcbench.checkpoint import published
 from gcbench.method import SampleKey, Trials, Variant
 
 from ._tokens import imagenet_variant
 from .randar import SIZES, RandAR, mini_variant
-
-_UNPUBLISHED = ByHand("no raster-order RandAR weights are published: train them or bring your own")
 
 
 class RandARRaster(RandAR):
@@ -21,7 +19,7 @@ class RandARRaster(RandAR):
     summary = "the same transformer, trained and evaluated on the raster order only"
     variants: ClassVar[tuple[Variant, ...]] = (
         mini_variant("mini-randar-raster", "trained on the raster order"),
-        imagenet_variant("l", SIZES["l"], _UNPUBLISHED, "the paper's raster-order RandAR-L"),
+        imagenet_variant("l", SIZES["l"], published("randar-raster-l"), "the paper's RandAR-L"),
     )
     preprocessing_options = frozenset()
     default_trials = 1

@@ -6,8 +6,8 @@ import hashlib
 import json
 import os
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ _WRAPPINGS = (
     "trainer",
     "var_wo_ddp",
 )
+WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 # Entries of official files that are no parameters and that likelihoods never read.
 _IGNORED_SUFFIXES = ("freqs_cis", "kv_cache.k_cache", "kv_cache.v_cache", "causal_mask")
 
@@ -96,16 +97,51 @@ class Hub:
 
 @dataclass(frozen=True)
 class ByHand:
-    """Weights that no command can bring: `where` they are, or why there are none."""
+    """Weights that no command can bring: `where` they are, or why there are none.
+
+    `name` is that of the catalogue's entry: a file that a user brings is kept under it. `holds` are
+    tensors, with their shapes, by which the right file is told from another. `repo` is the hub's
+    repository that has it under a name that is not known here.
+    """
 
     where: str
+    name: str = ""
+    holds: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    repo: str | None = None
+    licence: str = ""
 
     def locate(self) -> tuple[Path, str | None]:
-        """Raises GcbenchError: says where to get the file and how to pass it."""
+        """The file that was brought. Raises GcbenchError where there is none: how to bring it."""
+        if self.here:
+            return self.here[0], None
+        bring = f"then gcbench fetch {self.name} --from FILE, or " if self.name else ""
         raise GcbenchError(
-            "the card of this variant names no file that could be fetched",
-            hint=f"{self.where}; pass the file with --checkpoint FILE",
+            f"{self.name or 'this file'} has to be brought by hand",
+            hint=f"{self.where}; {bring}pass the file with --checkpoint FILE",
         )
+
+    @property
+    def here(self) -> list[Path]:
+        """The file that was brought, in a list that is empty when there is none."""
+        files = [self.file(suffix) for suffix in WEIGHT_SUFFIXES] if self.name else []
+        return [file for file in files if file.is_file()]
+
+    def file(self, suffix: str) -> Path:
+        """Where a file of that suffix is kept."""
+        return cache_folder() / "checkpoints" / f"{self.name}{suffix}"
+
+    def check(self, file: Path) -> None:
+        """Raises GcbenchError when a file is no checkpoint, or not the one that is meant."""
+        tensors = read_state_dict(file)
+        for key, shape in self.holds.items():
+            found = [list(v.shape) for k, v in tensors.items() if f".{k}".endswith(f".{key}")]
+            if found != [list(shape)]:
+                got = f"holds it as {found[0]}" if found else f"has no {key!r}"
+                raise GcbenchError(
+                    f"{file} is not {self.name}: expected {key!r} of shape {list(shape)}, "
+                    f"the file {got}",
+                    hint=self.where,
+                )
 
 
 @dataclass(frozen=True)
@@ -165,7 +201,8 @@ def published(name: str) -> Hub | Url | ByHand:
         return Hub(card["hub"], card["file"], **common)
     if "url" in card:
         return Url(card["url"], **common)
-    return ByHand(card["by_hand"])
+    holds, repo = card.get("holds", {}), card.get("repo")
+    return ByHand(card["by_hand"], name, holds, repo, card["licence"])
 
 
 def check_sha256(file: Path, expected: str) -> None:

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
-from gcbench.checkpoint import Checkpoint, Hub, Url, catalogue, check_sha256, published
+from gcbench.checkpoint import (
+    WEIGHT_SUFFIXES,
+    ByHand,
+    Checkpoint,
+    Hub,
+    Url,
+    catalogue,
+    check_sha256,
+    published,
+)
 from gcbench.errors import GcbenchError, unknown_name
 from gcbench.registry import Registry
 from gcbench.sources.download import hub_error, unreachable
 
 Echo = Callable[[str], object]
-WEIGHTS = (".pt", ".pth", ".bin", ".safetensors", ".ckpt")
 
 
 def fetch(
@@ -25,7 +34,11 @@ def fetch(
     echo: Echo = print,
 ) -> None:
     """Brings a data set below `data_root` (`data` if None), the weights of METHOD[:VARIANT], or a
-    checkpoint of the catalogue; `file` chooses one of a repository whose names the card lacks.
+    checkpoint of the catalogue.
+
+    Args:
+        source: a data set's folder, or a checkpoint's file, that is on this machine already.
+        file: one of a repository whose names the catalogue lacks.
 
     Raises:
         GcbenchError: nothing of that name, no access, no network, or a file that is not what its
@@ -37,21 +50,70 @@ def fetch(
             echo(f"{name}: {note}")
             echo(str(family.fetch(name, data_root or Path("data"), source, echo)))
             return
-    if name in catalogue():
-        repo = catalogue()[name].get("repo")
-        card = published(name) if repo is None else chosen_file(name, repo, file)
-        echo(str(bring(card, echo)))
+    checkpoints = _checkpoints(registry, name)
+    if source is not None:
+        taken = [c for c in checkpoints if isinstance(c, ByHand | Url)]
+        if len(taken) != 1:
+            raise GcbenchError(
+                f"--from brings one file, and {name} has {len(taken)} that are brought so",
+                hint="name one of gcbench list --checkpoints, or run with --checkpoint FILE",
+            )
+        echo(str(take(taken[0], source)))
         return
+    # What needs a hand comes last: the rest is here then.
+    for checkpoint in sorted(checkpoints, key=lambda c: isinstance(c, ByHand)):
+        echo(str(bring(checkpoint, echo, file)))
+
+
+def _checkpoints(registry: Registry, name: str) -> list[Checkpoint]:
+    """An entry of the catalogue, or what a variant of a method needs."""
+    if name in catalogue():
+        return [published(name)]
     method, _, variant = name.partition(":")
-    if method not in registry.methods:
-        known = [n for family in registry.families for n in family.data_sets]
-        known += [*registry.methods, *catalogue()]
-        raise unknown_name("data set, method or checkpoint", name, known)
-    for checkpoint in registry.method(method).variant_named(variant or None).checkpoints.values():
-        echo(str(bring(checkpoint, echo)))
+    if method in registry.methods:
+        return list(registry.method(method).variant_named(variant or None).checkpoints.values())
+    entries = [n for n, card in catalogue().items() if name in card["for"]]
+    if len(entries) == 1:
+        return [published(entries[0])]
+    known = [n for family in registry.families for n in family.data_sets]
+    known += [*registry.methods, *catalogue()]
+    raise unknown_name("data set, method or checkpoint", name, entries or known)
 
 
-def chosen_file(name: str, repo: str, file: str | None) -> Hub:
+def take(checkpoint: ByHand | Url, source: Path) -> Path:
+    """Checks a file that is here already and keeps it where runs look for it.
+
+    Raises:
+        GcbenchError: it is not what its card says, or cannot be kept.
+    """
+    if not source.is_file() or source.suffix not in WEIGHT_SUFFIXES:
+        raise GcbenchError(
+            f"--from {source}: expected a file that ends in {', '.join(WEIGHT_SUFFIXES)}",
+            hint="give the checkpoint as it was downloaded",
+        )
+    if isinstance(checkpoint, Url):
+        target = checkpoint.file
+        if checkpoint.sha256:
+            check_sha256(source, checkpoint.sha256)
+    else:
+        target = checkpoint.file(source.suffix)
+        checkpoint.check(source)
+    partial = target.with_name(f"{target.name}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, partial)
+        partial.replace(target)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink()
+        raise GcbenchError(
+            f"{target} cannot be written ({error.strerror})",
+            hint="GCBENCH_CACHE=DIR keeps checkpoints elsewhere",
+        ) from error
+    return target
+
+
+def chosen_file(card: ByHand, repo: str, file: str | None) -> Hub:
     """A file of a hub repository whose names the catalogue does not know.
 
     Raises:
@@ -60,20 +122,20 @@ def chosen_file(name: str, repo: str, file: str | None) -> Hub:
     from huggingface_hub import HfApi
 
     try:
-        names = [n for n in HfApi().list_repo_files(repo) if n.endswith(WEIGHTS)]
+        names = [n for n in HfApi().list_repo_files(repo) if n.endswith(WEIGHT_SUFFIXES)]
     except Exception as error:
         # The exceptions of the transport below the hub's client differ between its versions.
         raise hub_error(repo, repo, error) from error
     if file not in names:
         got = "no --file was given" if file is None else f"it has no file {file!r}"
         raise GcbenchError(
-            f"{name} is one of {len(names)} files of {repo}, and {got}",
-            hint=f"gcbench fetch {name} --file NAME, one of: {', '.join(names[:40])}",
+            f"{card.name} is one of {len(names)} files of {repo}, and {got}",
+            hint=f"gcbench fetch {card.name} --file NAME, one of: {', '.join(names[:40])}",
         )
-    return Hub(repo, file, licence=catalogue()[name]["licence"])
+    return Hub(repo, file, licence=card.licence)
 
 
-def bring(checkpoint: Checkpoint, echo: Echo) -> Path:
+def bring(checkpoint: Checkpoint, echo: Echo, file: str | None = None) -> Path:
     """The file of a checkpoint, downloaded where it is not there yet.
 
     Raises:
@@ -83,6 +145,8 @@ def bring(checkpoint: Checkpoint, echo: Echo) -> Path:
         return from_hub(checkpoint, echo)
     if isinstance(checkpoint, Url):
         return from_url(checkpoint, echo)
+    if isinstance(checkpoint, ByHand) and checkpoint.repo and (file or not checkpoint.here):
+        return take(checkpoint, from_hub(chosen_file(checkpoint, checkpoint.repo, file), echo))
     return checkpoint.locate()[0]
 
 

@@ -105,7 +105,7 @@ def test_catalogue_entry_is_complete(name):
     card = catalogue()[name]
     assert len({"hub", "url", "by_hand"} & set(card)) == 1
     assert set(card) <= {
-        *("hub", "file", "url", "by_hand", "repo"),
+        *("hub", "file", "url", "by_hand", "repo", "holds"),
         *("wrapping", "licence", "sha256", "note", "for"),
     }
     assert card["licence"]
@@ -123,11 +123,94 @@ def test_every_method_of_the_paper_has_an_entry():
     }
 
 
-def test_what_can_only_be_brought_by_hand_says_where_it_is():
-    with pytest.raises(GcbenchError) as caught:
-        bring(published("sit-xl-reg"), print)
-    assert "Martinser/REG" in caught.value.hint
-    assert "--checkpoint" in caught.value.hint
+@pytest.fixture
+def brought(tmp_path, monkeypatch):
+    """A file as DAT's authors publish it, narrow, and the card's folder."""
+    import torch
+
+    monkeypatch.setenv("GCBENCH_CACHE", str(tmp_path / "cache"))
+    file = tmp_path / "model_bestfid.pth"
+    stem, head = torch.zeros(96, 3, 3, 3), torch.zeros(1000, 1536)
+    names = ("module.base_model.stem.stem.0.weight", "module.base_model.head.fc.weight")
+    torch.save(dict(zip(names, (stem, head), strict=True)), file)
+    return file
+
+
+def test_what_can_only_be_brought_by_hand_says_what_to_do(registry, brought):
+    with pytest.raises(GcbenchError, match="dat-convnext-l has to be brought by hand") as caught:
+        fetch(registry, "dat", echo=print)
+    for step in ("dropbox.com/scl/fo/81n3lxw5", "download model_bestfid.pth", "--checkpoint"):
+        assert step in caught.value.hint
+    assert "gcbench fetch dat-convnext-l --from FILE" in caught.value.hint
+
+
+def test_file_brought_by_hand_is_checked_and_kept(registry, brought, tmp_path):
+    lines = []
+    fetch(registry, "dat", source=brought, echo=lines.append)
+    kept = tmp_path / "cache/checkpoints/dat-convnext-l.pth"
+    assert lines == [str(kept)]
+    assert published("dat-convnext-l").locate() == (kept, None)
+    assert kept.read_bytes() == brought.read_bytes()
+    fetch(registry, "dat", echo=lines.append)
+    assert lines == [str(kept)] * 2
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ("shape", r"expected 'head.fc.weight' of shape \[1000, 1536\].*as \[10, 1536\]"),
+        ("key", "the file has no 'stem.stem.0.weight'"),
+        ("cut", "is not a readable checkpoint"),
+        ("suffix", r"expected a file that ends in \.safetensors"),
+        ("gone", "expected a file that ends in"),
+    ],
+)
+def test_another_file_is_refused_and_nothing_is_kept(registry, brought, tmp_path, change, problem):
+    import torch
+
+    content = torch.load(brought, weights_only=True)
+    if change == "shape":
+        content["module.base_model.head.fc.weight"] = torch.zeros(10, 1536)
+    if change == "key":
+        content["stem.0.weight"] = content.pop("module.base_model.stem.stem.0.weight")
+    torch.save(content, brought)
+    if change == "cut":
+        brought.write_bytes(brought.read_bytes()[:1000])
+    if change == "suffix":
+        brought = brought.rename(tmp_path / "model.zip")
+    if change == "gone":
+        brought.unlink()
+    with pytest.raises(GcbenchError, match=problem):
+        fetch(registry, "dat", source=brought, echo=print)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_from_brings_the_one_file_of_a_variant_that_needs_a_hand(registry, brought, tmp_path):
+    import torch
+
+    file = tmp_path / "mine.pt"
+    torch.save({"output.weight": torch.zeros(16384, 1024)}, file)
+    lines = []
+    fetch(registry, "randar-raster:l", source=file, echo=lines.append)
+    assert lines == [str(tmp_path / "cache/checkpoints/randar-raster-l.pt")]
+    with pytest.raises(GcbenchError, match="llamagen:l has 0 that are brought so"):
+        fetch(registry, "llamagen:l", source=file, echo=print)
+
+
+def test_file_of_an_address_can_be_brought_too(registry, brought, tmp_path):
+    with pytest.raises(GcbenchError, match="its card names f37072fd"):
+        fetch(registry, "resnet18", source=brought, echo=print)
+    lines = []
+    fetch(registry, "sit-xl", source=brought, echo=lines.append)
+    assert lines == [str(tmp_path / "cache/checkpoints/SiT-XL-2-256.pt")]
+
+
+def test_cache_that_cannot_be_written_is_one_clear_line(registry, brought, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("GCBENCH_CACHE", str(tmp_path / "file"))
+    with pytest.raises(GcbenchError, match="cannot be written") as caught:
+        fetch(registry, "dat", source=brought, echo=print)
+    assert "GCBENCH_CACHE" in caught.value.hint
 
 
 def test_shipped_weights_need_no_download(registry):
@@ -201,9 +284,14 @@ def test_name_of_a_fetched_file_leaves_out_what_follows_the_path(monkeypatch, tm
     assert found.file == tmp_path / "checkpoints" / "SiT-XL-2-256.pt"
 
 
-def test_repository_of_unknown_names_lists_its_weights_and_brings_the_chosen_one(
-    hub, registry, monkeypatch
+def test_repository_of_unknown_names_lists_its_weights_and_keeps_the_chosen_one(
+    hub, registry, monkeypatch, tmp_path
 ):
+    import torch
+
+    monkeypatch.setenv("GCBENCH_CACHE", str(tmp_path / "cache"))
+    torch.save({"ema": {"final_layer.linear_cls.weight": torch.zeros(768, 1152)}}, hub["file"])
+    hub["etag"] = hashlib.sha256(hub["file"].read_bytes()).hexdigest()
     names = ["README.md", "a/ema.pt", "b.safetensors"]
     monkeypatch.setattr("huggingface_hub.HfApi.list_repo_files", lambda self, repo: names)
     with pytest.raises(GcbenchError, match="2 files of Martinser/REG, and no --file") as lack:
@@ -213,4 +301,6 @@ def test_repository_of_unknown_names_lists_its_weights_and_brings_the_chosen_one
         fetch(registry, "sit-xl-reg", file="c.pt", echo=print)
     lines = []
     fetch(registry, "sit-xl-reg", file="a/ema.pt", echo=lines.append)
-    assert lines == ["Martinser/REG/a/ema.pt: 1.0 MB, licence see page", str(hub["file"])]
+    kept = tmp_path / "cache/checkpoints/sit-xl-reg.pth"
+    assert lines == ["Martinser/REG/a/ema.pt: 1.0 MB, licence see page", str(kept)]
+    assert published("sit-xl-reg").locate() == (kept, None)

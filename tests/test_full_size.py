@@ -1,10 +1,10 @@
-"""The real path at its true size, without the real weights: RandAR-L on a tree like ImageNet's."""
+"""The real path at its true size, without the real weights, on trees like the real data."""
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from trees import write_classes
+from trees import write_camelyon17, write_celeba, write_classes, write_fmow
 
 from gcbench._plugins.benchmarks._imagenet_files import class_list
 from gcbench.method import Runtime
@@ -69,3 +69,38 @@ def test_the_2k_protocol_shows_its_bill(gcbench, tree, weights, tmp_path):
     assert "official-2k" in result.output
     assert "GPU hours" in result.output
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("data_set", "bench", "write_set", "shape", "headline"),
+    [
+        ("camelyon17", "camelyon17-ood", write_camelyon17, (2, 1, 2), ""),
+        ("celeba", "celeba", write_celeba, (4, 1, 2), "worst male x y"),
+        ("fmow", "fmow-ood", write_fmow, (3, 1, 3), "worst region"),
+    ],
+)
+def test_randar_b_runs_end_to_end_on_wilds_trees(
+    gcbench, registry, weights, tmp_path, data_set, bench, write_set, shape, headline
+):
+    write_set(tmp_path / "data")
+    cls = registry.method("randar")
+    method = cls(cls.variant_named(f"b-{data_set}"), Runtime())
+    torch.manual_seed(0)
+    model = RandAR(**method.config("model"))
+    torch.nn.init.normal_(model.output.weight, std=0.02)
+    save_file(dict(model.state_dict()), tmp_path / "model.safetensors")
+    del model
+    result = gcbench(
+        *("run", "--method", f"randar:b-{data_set}", "--bench", bench, "--trials", "1"),
+        *("--data-root", tmp_path / "data", "--results", tmp_path / "results"),
+        *("--checkpoint", tmp_path / "model.safetensors"),
+        *("--checkpoint", f"tokenizer={weights / 'vq.pt'}"),
+    )
+    assert result.exit_code == 0, result.output
+    assert headline in result.output
+    (run,) = Store(tmp_path / "results").runs()
+    values = run.scores().values
+    assert values.shape == shape
+    assert len(np.unique(values)) == values.size
+    np.testing.assert_allclose(values, -256 * np.log(16384), rtol=0.1)
+    assert run.summary["coverage"]["scored"] == shape[0]
