@@ -266,12 +266,15 @@ def _unwrapped(content: Any, file: Path) -> dict[str, torch.Tensor]:
 def load_into(network: nn.Module, tensors: Mapping[str, torch.Tensor], file: Path) -> None:
     """Copies a checkpoint into a network, strictly: same names, same shapes.
 
-    A network may have a method `misfit(tensors)` that says in words of its own what is wrong with
+    A network may have a method `translated(tensors)` that renames what other published layouts
+    call otherwise, and a method `misfit(tensors)` that says in words of its own what is wrong with
     a checkpoint, or returns None.
 
     Raises:
         GcbenchError: names the first missing, unexpected or misshapen key and counts the rest.
     """
+    translated = getattr(network, "translated", dict)
+    tensors = translated(tensors)
     expected = network.state_dict()
     missing = [k for k in expected if k not in tensors]
     extra = [k for k in tensors if k not in expected]

@@ -12,7 +12,7 @@ import click
 from gcbench import __version__
 from gcbench.errors import GcbenchError
 
-PREPROCESSING = ("mean", "std", "size", "interpolation", "crop")
+PREPROCESSING = ("mean", "std", "size", "interpolation", "crop", "posterior", "timesteps")
 DEFAULT_RESULTS = Path("results/local")
 
 
@@ -101,7 +101,7 @@ def _checkpoints(
 
 
 def _preprocessing_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Options that replace a method's own preprocessing settings, where it has such."""
+    """Options that replace a method's own settings, where it has such."""
     options = (
         click.option("--mean", callback=_three_numbers, help="Channel means, as 0.5,0.5,0.5."),
         click.option("--std", callback=_three_numbers, help="Channel deviations."),
@@ -111,6 +111,16 @@ def _preprocessing_options(function: Callable[..., Any]) -> Callable[..., Any]:
             "--crop",
             type=click.Choice(["centre", "random"]),
             help="random: the published random crop, drawn anew for every trial.",
+        ),
+        click.option(
+            "--posterior",
+            type=click.Choice(["mean", "sample"]),
+            help="An image's latent: the posterior's mean, or one draw.",
+        ),
+        click.option(
+            "--timesteps",
+            type=click.IntRange(min=1),
+            help="Timesteps that the trials go through, several times with fresh noise.",
         ),
     )
     for option in reversed(options):

@@ -64,7 +64,7 @@ class DDPM:
     @property
     def alphas_cumprod(self) -> Array:
         """``[1000]``; that of step 0 is one step of noise already."""
-        return np.cumprod(1.0 - self.betas)
+        return np.cumprod(1.0 - self.betas, dtype=np.float64)
 
     def alpha_sigma(self, steps: NDArray[np.generic]) -> tuple[Array, Array]:
         kept = self.alphas_cumprod[steps.astype(np.int64)]

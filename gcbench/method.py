@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import nn
 
+    from gcbench.scores import TrialDesign
+
 Network = TypeVar("Network", bound="nn.Module")
 PRECISIONS = ("fp32", "bf16")
 PROTOCOLS = ("independent", "published")
@@ -206,6 +208,18 @@ class Method(ABC):
         """Floating-point operations of one evaluation, for the bill; None when not known."""
         return None
 
+    def protocol(self, trials: int) -> str:
+        """How `trials` trials are drawn, in a few words: part of the run key.
+
+        Raises:
+            GcbenchError: the method's own settings do not fit so many trials.
+        """
+        return self.runtime.protocol
+
+    def design(self, trials: int) -> TrialDesign | None:
+        """What `trials` trials are; None where they are draws from one distribution."""
+        return None
+
     @abstractmethod
     def load(self) -> None:
         """Loads the networks onto the device.
@@ -228,7 +242,28 @@ class DiscriminativeMethod(Method):
 
 
 class GenerativeMethod(Method):
-    """One evaluation scores one image under one class in one trial."""
+    """One evaluation scores one image under one class in one trial.
+
+    `proposal_evaluations` is what `propose` costs per image, in evaluations; None: there is none.
+    """
+
+    proposal_evaluations: ClassVar[int | None] = None
+
+    def race_order(self, count: int) -> Sequence[int]:
+        """The order in which a race visits `count` trials: every beginning of it should stand for
+        the whole, as it does for draws from one distribution.
+        """
+        return range(count)
+
+    def propose(
+        self, latent: torch.Tensor, trials: Trials, classes: torch.Tensor, batch_size: int
+    ) -> torch.Tensor:
+        """A cheap ranking of the candidates [C] for each image, [B, C]; higher is better.
+
+        Args:
+            batch_size: how many images, at most, go through the network at once.
+        """
+        raise NotImplementedError(f"{self.name} has no proposal")
 
     def views(self, image: Image, sample: SampleKey, trials: int, seed: int) -> torch.Tensor:
         """What the trials of an image look at: one input for all, or one for each.

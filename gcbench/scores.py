@@ -6,8 +6,9 @@ for autoregressive models). Rules are applied to the stored record, long after t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +64,35 @@ def rule_named(name: str) -> Rule:
 
 
 @dataclass(frozen=True)
+class TrialDesign:
+    """What a method's trials are, where they are not draws from one distribution.
+
+    Attributes:
+        nested: the smaller runs that a run contains: their count of trials -> which trials.
+        weights: rules of the method's own: name -> weight of each of the K trials. A rule is the
+            mean over trials of weight times score.
+    """
+
+    nested: Mapping[int, tuple[int, ...]]
+    weights: Mapping[str, tuple[float, ...]]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain nested values; JSON knows only strings as keys."""
+        return {
+            "nested": {str(count): list(chosen) for count, chosen in self.nested.items()},
+            "weights": {name: list(weights) for name, weights in self.weights.items()},
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> TrialDesign:
+        """From what `as_json` gave."""
+        return cls(
+            nested={int(count): tuple(chosen) for count, chosen in value["nested"].items()},
+            weights={name: tuple(weights) for name, weights in value["weights"].items()},
+        )
+
+
+@dataclass(frozen=True)
 class Scores:
     """What a run produced: raw scores of every trial and class, before any rule.
 
@@ -71,12 +101,17 @@ class Scores:
         labels: [N] int64, indices into the label space.
         classes: [C] int64, the candidate classes that the columns stand for, ascending.
         values: [N, K, C] float32; NaN marks an evaluation that was not made.
+        exhaustive: whether all were meant to be made. The rules need them all; of what another
+            strategy evaluated only `decisions` is defined.
+        design: what the trials are; None: draws from one distribution, any of which are as good.
     """
 
     sample_ids: tuple[str, ...]
     labels: NDArray[np.int64]
     classes: NDArray[np.int64]
     values: NDArray[np.float32]
+    exhaustive: bool = True
+    design: TrialDesign | None = None
 
     def __post_init__(self) -> None:
         expected = (len(self.sample_ids), len(self.classes))
@@ -91,16 +126,70 @@ class Scores:
     def trials(self) -> int:
         return int(self.values.shape[1])
 
+    @property
+    def ladder(self) -> tuple[int, ...]:
+        """The trial counts that reports show: the smaller runs that are part of this one."""
+        return trial_ladder(self.trials) if self.design is None else tuple(self.design.nested)
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """The rules that may combine the trials; all agree where there is one trial."""
+        return tuple(RULES) if self.design is None else ("mean", *self.design.weights)
+
     def combined(self, rule: str = "mean", trials: int | None = None) -> Array:
-        """Scores of the first `trials` trials combined by `rule`, [N, C] float64."""
+        """Scores of `trials` trials combined by `rule`, [N, C] float64.
+
+        These are the first trials, or those that make up the smaller run by the trials' design.
+        """
+        if not self.exhaustive:
+            raise GcbenchError(
+                "the run did not evaluate every class in every trial: no rule applies to it",
+                hint="run it with --strategy exhaustive, or take its decisions",
+            )
         count = self.trials if trials is None else trials
-        if not 1 <= count <= self.trials:
-            raise GcbenchError(f"asked for {count} trials of a run that holds {self.trials}")
-        return rule_named(rule)(self.values[:, :count])
+        if self.design is None:
+            if not 1 <= count <= self.trials:
+                raise GcbenchError(f"asked for {count} trials of a run that holds {self.trials}")
+            return rule_named(rule)(self.values[:, :count])
+        if count not in self.design.nested:
+            raise GcbenchError(
+                f"asked for {count} trials of a run of {self.trials}, which contains no such run",
+                hint=f"it contains {', '.join(map(str, self.design.nested))}",
+            )
+        chosen = list(self.design.nested[count])
+        values = self.values[:, chosen]
+        if rule == "mean":
+            return mean_log_likelihood(values)
+        if rule not in self.design.weights:
+            raise unknown_name("rule", rule, self.rules)
+        weights = np.array(self.design.weights[rule])[chosen]  # [k]
+        return mean_log_likelihood(weights[:, None] * values.astype(np.float64))
 
     def predictions(self, rule: str = "mean", trials: int | None = None) -> NDArray[np.int64]:
         """Predicted class (index into the label space) per sample, [N]; ties go to the lowest."""
         return self.classes[self.combined(rule, trials).argmax(axis=-1)]
+
+    def decisions(self) -> NDArray[np.int64]:
+        """Predicted class per sample, [N], whatever the strategy; see `decide`."""
+        return self.classes[decide(self.values)]
+
+    def evaluations(self) -> NDArray[np.int64]:
+        """How many were made for each sample, [N]."""
+        return np.isfinite(self.values).sum(axis=(1, 2))
+
+
+def decide(values: NDArray[np.floating]) -> NDArray[np.intp]:
+    """The column that scores [..., K, C] with NaN for what was not evaluated decide for, [...].
+
+    Among the classes with the most evaluated trials the one with the highest mean over them: a
+    class that was dropped has fewer. On a whole grid that is the rule `mean`.
+    """
+    made = np.isfinite(values)
+    counts = made.sum(axis=-2)  # [..., C]
+    total = np.where(made, values, 0.0).astype(np.float64).sum(axis=-2)
+    complete = counts == counts.max(axis=-1, keepdims=True)
+    means = np.divide(total, counts, out=np.full(total.shape, -np.inf), where=counts > 0)
+    return np.where(complete, means, -np.inf).argmax(axis=-1)
 
 
 def trial_ladder(trials: int) -> tuple[int, ...]:

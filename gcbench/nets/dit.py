@@ -29,8 +29,9 @@ def timestep_features(t: Tensor, width: int = _FREQUENCIES) -> Tensor:
     another network of the same weights.
     """
     half = width // 2
-    exponent = torch.arange(half, dtype=torch.float32, device=t.device) / half
-    angles = t.float()[:, None] * torch.exp(-math.log(_LONGEST_PERIOD) * exponent)  # [B, half]
+    index = torch.arange(half, dtype=torch.float32, device=t.device)
+    frequencies = torch.exp(-math.log(_LONGEST_PERIOD) * index / half)
+    angles = t.float()[:, None] * frequencies  # [B, half]
     return torch.cat([angles.cos(), angles.sin()], dim=1)
 
 

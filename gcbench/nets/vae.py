@@ -6,11 +6,34 @@ parameter names as in diffusers' ``AutoencoderKL``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
+
+# CompVis's names and those of early diffusers (the last four), with what they are called today.
+_OTHER_NAMES = (
+    (".down.", ".down_blocks."),
+    (".up.", ".up_blocks."),
+    (".block.", ".resnets."),
+    (".downsample.", ".downsamplers.0."),
+    (".upsample.", ".upsamplers.0."),
+    (".mid.block_1.", ".mid_block.resnets.0."),
+    (".mid.block_2.", ".mid_block.resnets.1."),
+    (".mid.attn_1.norm.", ".mid_block.attentions.0.group_norm."),
+    (".mid.attn_1.q.", ".mid_block.attentions.0.to_q."),
+    (".mid.attn_1.k.", ".mid_block.attentions.0.to_k."),
+    (".mid.attn_1.v.", ".mid_block.attentions.0.to_v."),
+    (".mid.attn_1.proj_out.", ".mid_block.attentions.0.to_out.0."),
+    (".nin_shortcut.", ".conv_shortcut."),
+    (".norm_out.", ".conv_norm_out."),
+    (".query.", ".to_q."),
+    (".key.", ".to_k."),
+    (".value.", ".to_v."),
+    (".proj_attn.", ".to_out.0."),
+)
 
 
 class VAE(nn.Module):
@@ -32,7 +55,7 @@ class VAE(nn.Module):
     ) -> None:
         super().__init__()
         levels = len(block_out_channels)
-        whole = AutoencoderKL(
+        whole: Any = AutoencoderKL(  # type: ignore[no-untyped-call]
             down_block_types=("DownEncoderBlock2D",) * levels,
             up_block_types=("UpDecoderBlock2D",) * levels,
             block_out_channels=tuple(block_out_channels),
@@ -58,6 +81,22 @@ class VAE(nn.Module):
         y: Tensor = self.decoder(self.post_quant_conv(latent))
         return y
 
+    def translated(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A checkpoint of CompVis's layout, or of early diffusers', under diffusers' names."""
+        levels = len(self.encoder.down_blocks)
+        renamed = {}
+        for name, tensor in tensors.items():
+            parts = name.split(".")
+            if parts[0] == "decoder" and parts[1] == "up":
+                parts[2] = str(levels - 1 - int(parts[2]))  # counted from the finest there
+            name = ".".join(parts)
+            for theirs, ours in _OTHER_NAMES:
+                name = name.replace(theirs, ours)
+            if ".attentions." in name and tensor.ndim == 4:
+                tensor = tensor[:, :, 0, 0]  # 1 x 1 convolutions there
+            renamed[name] = tensor
+        return renamed
+
     @torch.no_grad()
     def standardise(self, mean: Tensor, std: Tensor) -> None:
         """Moves the latents' mean and standard deviation ``[C]`` to 0 and 1.
@@ -73,3 +112,22 @@ class VAE(nn.Module):
         out.bias[:channels] = (out.bias[:channels] - mean) / std
         out.weight[:channels] /= std[:, None, None, None]
         out.bias[channels:] -= 2 * std.log()
+
+
+class LatentStatistics(nn.Module):
+    """Per-channel standardisation of latents: ``(latent - bias) * scale``.
+
+    Source: End2End-Diffusion/iREPA ``ldm/train.py`` (parameter names, order of operations).
+    """
+
+    latents_scale: Tensor
+    latents_bias: Tensor
+
+    def __init__(self, channels: int = 4) -> None:
+        super().__init__()
+        self.register_buffer("latents_scale", torch.ones(channels))
+        self.register_buffer("latents_bias", torch.zeros(channels))
+
+    def translated(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The file may hold them with axes for batch, height and width."""
+        return {name: tensor.flatten() for name, tensor in tensors.items()}

@@ -13,6 +13,7 @@ from pathlib import Path
 from gcbench.errors import GcbenchError
 from gcbench.parity import (
     avarc,
+    diffusion,
     llamagen_gpt,
     llamagen_vq,
     maskgit_vq,
@@ -38,6 +39,15 @@ CHECKS: dict[str, Check] = {
     "crops": protocol.check_crops,
     "calc_statistics": protocol.check_statistics,
     "wilds_metrics": wilds_metrics.check,
+    "dit_forward": diffusion.check_dit,
+    "sit_forward": diffusion.check_sit,
+    "repa_forward": diffusion.check_repa,
+    "irepa_forward": diffusion.check_irepa,
+    "reg_forward": diffusion.check_reg,
+    "ddpm_linear": diffusion.check_ddpm,
+    "sit_linear_path": diffusion.check_linear_path,
+    "dit_classifier": diffusion.check_dit_classifier,
+    "sit_classifier": diffusion.check_sit_classifier,
 }
 
 

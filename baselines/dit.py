@@ -1,0 +1,45 @@
+"""DiT as a classifier: the class that predicts the noise best (paper section 5; Li et al. 2023).
+
+The published script's latents are drawn from the posterior anew for every timestep, by a generator
+that it does not seed; ``--protocol published`` reproduces its noise, not those.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from gcbench.checkpoint import ByHand, published
+from gcbench.method import Variant
+
+from ._diffusion import LatentDiffusion, imagenet_variant
+
+if TYPE_CHECKING:
+    from gcbench.diffusion import Process
+    from gcbench.nets.dit import DiT as Network
+
+
+class DiT(LatentDiffusion):
+    """A trial's error is that of the noise at one of the 1000 steps of DDPM."""
+
+    name = "dit"
+    summary = "diffusion transformer, error of the predicted noise over timesteps"
+    variants: ClassVar[tuple[Variant, ...]] = (
+        imagenet_variant("xl", "xl", published("dit-xl"), "its authors' release, 675 M parameters"),
+        imagenet_variant(
+            "xl-diffusers", "xl", published("dit-xl-diffusers"), "the same, as on the hub"
+        ),
+        imagenet_variant("l-paper", "l", published("dit-paper-l"), "the paper's DiT-L"),
+        imagenet_variant("xl-paper", "xl", published("dit-paper-xl"), "the paper's DiT-XL"),
+        imagenet_variant("b", "b", ByHand("no DiT-B is published"), "a size of your own training"),
+    )
+
+    @property
+    def process(self) -> Process:
+        from gcbench.diffusion import DDPM
+
+        return DDPM()
+
+    def network(self) -> Network:
+        from gcbench.nets.dit import DiT as Network
+
+        return Network(**self.config("model"))
