@@ -11,8 +11,9 @@ from typing import Any
 
 from gcbench.bench import Benchmark
 from gcbench.errors import GcbenchError
-from gcbench.method import Method
+from gcbench.method import GenerativeMethod, Method
 from gcbench.store import Run, Store
+from gcbench.strategy import EXHAUSTIVE, Strategy
 
 # A shard is what a crash can lose and what two processes share out. Its size is fixed: shards, and
 # with them the bits of the result, are then the same whoever computes them.
@@ -66,6 +67,7 @@ class PlannedRun:
     method: Method
     benchmark: Benchmark
     run: Run
+    strategy: Strategy = EXHAUSTIVE
 
     @property
     def shard_count(self) -> int:
@@ -85,9 +87,10 @@ class PlannedRun:
 
     @property
     def evaluations_per_image(self) -> int:
-        """Model evaluations for one image; a discriminative pass gives all classes at once."""
-        from gcbench.method import GenerativeMethod
+        """Model evaluations of the whole grid for one image, the most that a strategy can take.
 
+        A discriminative pass gives all classes at once.
+        """
         per_trial = len(self.spec.classes) if isinstance(self.method, GenerativeMethod) else 1
         return self.spec.trials * per_trial
 
@@ -98,8 +101,10 @@ class PlannedRun:
 
     def record(self) -> dict[str, Any]:
         """What `run.json` holds: the spec and the samples it names."""
+        design = self.method.design(self.spec.trials)
         return {
             **asdict(self.spec),
+            **({} if design is None else {"design": design.as_json()}),
             "suite": self.suite,
             "shard_size": SHARD_SIZE,
             "sample_ids": [s.id for s in self.benchmark.samples],
@@ -116,20 +121,23 @@ def plan(
     *,
     trials: int | None,
     seed: int,
+    strategy: Strategy = EXHAUSTIVE,
 ) -> list[PlannedRun]:
     """Every method on every benchmark, checked before anything is computed.
 
     Raises:
         GcbenchError: a method and a benchmark speak of different label spaces, a benchmark subset
-            is empty, or a method cannot have so many trials.
+            is empty, a method cannot have so many trials, or the strategy does not fit.
     """
     planned = []
     for method in methods:
         count = method.check_trials(trials)
         for benchmark in benchmarks:
             _check_fit(method, benchmark)
+        _check_strategy(method, strategy)
         weights = method.weights()
         for benchmark in benchmarks:
+            chosen = strategy.resolved(count, len(benchmark.classes))
             spec = RunSpec(
                 method=method.name,
                 variant=method.variant.name,
@@ -143,13 +151,28 @@ def plan(
                 classes=benchmark.classes,
                 preprocessing=method.preprocessing,
                 precision=method.runtime.precision,
-                protocol=method.runtime.protocol,
+                protocol=method.protocol(count),
                 trials=count,
                 seed=seed,
+                strategy=chosen.label,
             )
             run = store.run(spec.run_name)
-            planned.append(PlannedRun(spec, benchmark.suite, method, benchmark, run))
+            planned.append(PlannedRun(spec, benchmark.suite, method, benchmark, run, chosen))
     return planned
+
+
+def _check_strategy(method: Method, strategy: Strategy) -> None:
+    if strategy.exhaustive:
+        return
+    if not isinstance(method, GenerativeMethod):
+        raise GcbenchError(
+            f"{method.name} needs one pass for all classes: {strategy.name} saves nothing",
+            hint="leave --strategy out",
+        )
+    if strategy.proposes and method.proposal_evaluations is None:
+        raise GcbenchError(
+            f"{method.name} has no cheap proposal of classes", hint="use --strategy race"
+        )
 
 
 def _check_fit(method: Method, benchmark: Benchmark) -> None:

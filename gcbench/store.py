@@ -5,7 +5,10 @@ Layout, below the root:
     store.json                          schema version of this folder
     runs/<run name>/run.json            what was run: the key's fields and the subset's sample ids
     runs/<run name>/scores-00000.parquet   raw scores of one shard of samples (tier 1)
-    runs/<run name>/predictions.parquet predictions per sample for every rule and trial count
+    runs/<run name>/predictions.parquet predictions per sample for every rule and trial count; of a
+                                        run that left evaluations out, its one decision
+    runs/<run name>/calibration.json    what a race knew beforehand about the spread of scores
+    runs/<run name>/audit/              a run of the whole grid on some of the samples
     runs/<run name>/summary.json        accuracy, cost and provenance (tier 2)
 
 Files are written beside their final name and renamed into place, so a reader sees a whole file or
@@ -28,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gcbench.errors import GcbenchError
-from gcbench.scores import RULES, Scores, trial_ladder
+from gcbench.scores import Scores, TrialDesign
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -194,7 +197,22 @@ class Run:
             labels=np.array([y for s in shards for y in s.labels], np.int64),
             classes=np.array(self.spec["classes"], np.int64),
             values=np.concatenate([empty, *(s.values for s in shards)]),
+            exhaustive=self.spec.get("strategy", "exhaustive") == "exhaustive",
+            design=TrialDesign.from_json(self.spec["design"]) if "design" in self.spec else None,
         )
+
+    @property
+    def calibration(self) -> dict[str, Any] | None:
+        """What `write_calibration` was given; None when there is none."""
+        file = self.path / "calibration.json"
+        return _read_json(file) if file.is_file() else None
+
+    def write_calibration(self, calibration: Mapping[str, Any]) -> None:
+        write_json(self.path / "calibration.json", calibration)
+
+    def audit(self, name: str) -> Run:
+        """The run of that name that checks this one on some of its samples."""
+        return Run(self.path / "audit" / name)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Writes the predictions of every rule and trial count, then the summary, last."""
@@ -225,6 +243,7 @@ def prediction_table(scores: Scores) -> pd.DataFrame:
     """Predictions (label-space indices) for every rule and every trial count of the ladder.
 
     `posterior` holds softmax over classes of the mean score at all trials, [C] float32 per sample.
+    Of scores that are not exhaustive there is the `decision`, and the number of `evaluations`.
     """
     import pandas as pd
 
@@ -232,8 +251,12 @@ def prediction_table(scores: Scores) -> pd.DataFrame:
         "sample_id": list(scores.sample_ids),
         "label": scores.labels.astype(np.int16),
     }
-    for trials in trial_ladder(scores.trials):
-        for rule in RULES if trials > 1 else ("mean",):
+    if not scores.exhaustive:
+        columns["decision"] = scores.decisions().astype(np.int16)
+        columns["evaluations"] = scores.evaluations().astype(np.int32)
+        return pd.DataFrame(columns)
+    for trials in scores.ladder:
+        for rule in scores.rules if trials > 1 else ("mean",):
             columns[f"{rule}@{trials}"] = scores.predictions(rule, trials).astype(np.int16)
     combined = scores.combined()
     exp = np.exp(combined - combined.max(axis=1, keepdims=True))

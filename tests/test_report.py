@@ -199,7 +199,6 @@ def test_other_variants_and_suites_do_not_fill_a_cell(store: Store) -> None:
             {"weights": {"model": "c" * 64}},
             "weights model cccccccccccc, where comparable cells have model aaaaaaaaaaaa",
         ),
-        ({"strategy": "race"}, "strategy race, where comparable cells have exhaustive"),
     ],
 )
 def test_cells_of_another_protocol_carry_a_footnote(
@@ -211,6 +210,13 @@ def test_cells_of_another_protocol_carry_a_footnote(
     table = measured(store)
     assert notes(table, cell(table, ("random", "20"), "mini-s")) == [note]
     assert cell(table, ("random", "20"), "mini-val").footnotes == ()
+
+
+def test_run_that_left_evaluations_out_fills_no_cell(store: Store) -> None:
+    record(store, "randar", "mini-val", hits(9, 10), strategy="race delta=0.001", seed=1)
+    assert cell(measured(store), ("random", "20"), "mini-val").status == "missing"
+    record(store, "randar", "mini-val", hits(7, 10))
+    assert cell(measured(store), ("random", "20"), "mini-val").value == 0.7
 
 
 def test_methods_may_differ_in_weights_and_preprocessing_without_a_footnote(store: Store) -> None:

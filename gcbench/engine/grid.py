@@ -1,4 +1,4 @@
-"""Scores one shard: encode once, draw the trials, evaluate the grid in batches."""
+"""Scores images: encode once, draw the trials, evaluate the grid or what a strategy asks of it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gcbench.bench import Sample
+from gcbench.engine import adaptive
+from gcbench.engine.rounds import evaluate_rounds, schedule
 from gcbench.errors import GcbenchError
-from gcbench.method import DiscriminativeMethod, GenerativeMethod, Method, SampleKey, Work
+from gcbench.method import DiscriminativeMethod, GenerativeMethod, Method, SampleKey, Trials, Work
+from gcbench.strategy import EXHAUSTIVE, Strategy
 
 if TYPE_CHECKING:
     import torch
@@ -48,11 +51,16 @@ def score_images(
     trials: int,
     seed: int,
     batch_size: int,
+    strategy: Strategy = EXHAUSTIVE,
+    pooled: float = 0.0,
 ) -> Values:
     """Raw scores [n, K, C] of loaded images; at most `batch_size` evaluations at a time.
 
+    Evaluations that the strategy left out are NaN.
+
     Args:
         images: of each sample, as `load_images` gives them: [3, H, W], or views [V, 3, H, W].
+        pooled: variance of paired gaps on calibration images, for a race.
 
     Raises:
         GcbenchError: the method returned something that is not a finite score.
@@ -68,14 +76,10 @@ def score_images(
         ]
         values = torch.cat(parts).float().cpu().numpy()
     elif isinstance(method, GenerativeMethod):
-        # One by one: a latent, and with it every score, must not depend on its neighbours.
-        encoded = [
-            torch.cat([method.encode(view[None].to(device)) for view in views])
-            for views in (image.reshape(-1, *image.shape[-3:]) for image in images)
-        ]
-        latent = torch.stack(encoded)  # [n, V, ...]
-        latent = latent[:, 0] if latent.shape[1] == 1 else latent
+        latent = encode_images(method, images)
         drawn = method.trials(trials, keys, seed)
+        if not strategy.exhaustive:
+            return _selected(method, latent, drawn, keys, candidates, strategy, pooled, batch_size)
         scored = [
             method.score(latent, drawn, work).float().cpu()
             for work in full_grid((len(images), trials), candidates, batch_size)
@@ -83,12 +87,54 @@ def score_images(
         values = _assembled(scored, (len(images), trials, len(classes)), batch_size)
     else:
         raise TypeError(f"{type(method).__name__} implements neither protocol")
+    check_finite(method, values, keys)
+    return values
+
+
+def encode_images(method: GenerativeMethod, images: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Latents [n, ...] of loaded images, [n, V, ...] when each has V > 1 views."""
+    import torch
+
+    # One by one: a latent, and with it every score, must not depend on its neighbours.
+    encoded = [
+        torch.cat([method.encode(view[None].to(method.runtime.device)) for view in views])
+        for views in (image.reshape(-1, *image.shape[-3:]) for image in images)
+    ]
+    latent = torch.stack(encoded)  # [n, V, ...]
+    return latent[:, 0] if latent.shape[1] == 1 else latent
+
+
+def check_finite(method: Method, values: Values, keys: Sequence[SampleKey]) -> None:
+    """Refuses scores [n, ...] that are not finite, naming the first sample that has one."""
     if not np.isfinite(values).all():
         image = int(np.argwhere(~np.isfinite(values))[0][0])
         raise GcbenchError(
             f"{method.name} gave a score that is not finite for sample {keys[image].id!r}",
             hint="the checkpoint may be damaged; try --precision fp32",
         )
+
+
+def _selected(
+    method: GenerativeMethod,
+    latent: torch.Tensor,
+    drawn: Trials,
+    keys: Sequence[SampleKey],
+    candidates: torch.Tensor,
+    strategy: Strategy,
+    pooled: float,
+    batch_size: int,
+) -> Values:
+    """Scores [n, K, C] of what the strategy evaluates, NaN elsewhere."""
+    alive = np.ones((len(keys), len(candidates)), bool)
+    if strategy.proposes:
+        proposed = method.propose(latent, drawn, candidates, batch_size).float().cpu().numpy()
+        check_finite(method, proposed, keys)
+        alive = adaptive.best(proposed[:, None], alive, strategy.keep or len(candidates))
+    rounds, rule = schedule(strategy, method.race_order(drawn.count), pooled)
+    values, made = evaluate_rounds(
+        method, latent, drawn, candidates, rounds, rule, alive, batch_size
+    )
+    check_finite(method, np.where(made, values, 0), keys)
     return values
 
 

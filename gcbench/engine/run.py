@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
+from gcbench.engine.calibration import race_variance
 from gcbench.engine.grid import load_images, score_images
 from gcbench.engine.locks import exclusive
 from gcbench.engine.summary import summarise
@@ -20,6 +22,7 @@ from gcbench.store import Shard
 AUTO_BATCH_SIZE = {"cpu": 32, "cuda": 256}
 RERUN = ("missing", "failed", "all")
 OnShard = Callable[[Shard], None]
+T = TypeVar("T")
 
 
 @dataclass
@@ -107,8 +110,7 @@ def execute(
 
 def score_shard(planned: PlannedRun, index: int, size: BatchSize) -> Shard:
     """Scores the samples of one shard; unreadable ones are recorded as failures."""
-    import torch
-
+    pooled = _within_memory(size, lambda: race_variance(planned, size.value))
     start = time.perf_counter()
     positions = planned.shard_samples(index)
     samples = [planned.benchmark.samples[p] for p in positions]
@@ -116,23 +118,21 @@ def score_shard(planned: PlannedRun, index: int, size: BatchSize) -> Shard:
     spec = planned.spec
     images, failures = load_images(planned.method, samples, keys, spec.trials, spec.seed)
     values = np.zeros((0, spec.trials, len(spec.classes)), np.float32)
-    while images:
-        try:
-            with torch.inference_mode():
-                values = score_images(
-                    planned.method,
-                    list(images.values()),
-                    [keys[i] for i in images],
-                    spec.classes,
-                    trials=spec.trials,
-                    seed=spec.seed,
-                    batch_size=size.value,
-                )
-            break
-        except (MemoryError, RuntimeError) as error:
-            if not _out_of_memory(error):
-                raise
-            size.back_off()
+    if images:
+        values = _within_memory(
+            size,
+            lambda: score_images(
+                planned.method,
+                list(images.values()),
+                [keys[i] for i in images],
+                spec.classes,
+                trials=spec.trials,
+                seed=spec.seed,
+                batch_size=size.value,
+                strategy=planned.strategy,
+                pooled=pooled,
+            ),
+        )
     return Shard(
         index=index,
         sample_ids=tuple(samples[i].id for i in images),
@@ -141,6 +141,20 @@ def score_shard(planned: PlannedRun, index: int, size: BatchSize) -> Shard:
         seconds=time.perf_counter() - start,
         failures=failures,
     )
+
+
+def _within_memory(size: BatchSize, compute: Callable[[], T]) -> T:
+    """What `compute` gives, started anew with half the batch size as often as memory runs out."""
+    import torch
+
+    while True:
+        try:
+            with torch.inference_mode():
+                return compute()
+        except (MemoryError, RuntimeError) as error:
+            if not _out_of_memory(error):
+                raise
+            size.back_off()
 
 
 def _out_of_memory(error: BaseException) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from gcbench.bench import Benchmark
+from gcbench.method import GenerativeMethod
 from gcbench.metrics import (
     accuracy,
     class_balanced_accuracy,
@@ -17,7 +19,7 @@ from gcbench.metrics import (
 )
 from gcbench.plan import PlannedRun
 from gcbench.provenance import provenance
-from gcbench.scores import RULES, Scores, trial_ladder
+from gcbench.scores import Scores
 
 
 def summarise(planned: PlannedRun, batch_size: int, backed_off: bool) -> dict[str, Any]:
@@ -26,13 +28,15 @@ def summarise(planned: PlannedRun, batch_size: int, backed_off: bool) -> dict[st
     scores = planned.run.scores()
     failures = {k: v for shard in shards for k, v in shard.failures.items()}
     scored = len(scores.sample_ids)
+    calibration = planned.run.calibration or {}
+    seconds = sum(s.seconds for s in shards) + calibration.get("seconds", 0.0)
     return {
         "accuracy": accuracies(scores),
         "default_rule": planned.method.default_rule,
         "metrics": metrics(scores, planned.benchmark, planned.method.default_rule),
         "coverage": {"scored": scored, "total": len(planned.benchmark), "failures": failures},
-        "evaluations_per_image": planned.evaluations_per_image,
-        "seconds_per_image": round(sum(s.seconds for s in shards) / max(1, scored), 6),
+        **evaluations(planned, scores, calibration),
+        "seconds_per_image": round(seconds / max(1, scored), 6),
         "scores_digest": scores_digest(scores),
         "batch_size": batch_size,
         "batch_size_backed_off": backed_off,
@@ -40,11 +44,48 @@ def summarise(planned: PlannedRun, batch_size: int, backed_off: bool) -> dict[st
     }
 
 
+def evaluations(
+    planned: PlannedRun, scores: Scores, calibration: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Evaluations per image, and what they consist of where the strategy left some out."""
+    grid = planned.evaluations_per_image
+    if planned.strategy.exhaustive:
+        return {"evaluations_per_image": grid}
+    method, scored = planned.method, max(1, len(scores.sample_ids))
+    proposal = 0
+    if planned.strategy.proposes and isinstance(method, GenerativeMethod):
+        proposal = method.proposal_evaluations or 0
+    parts = {
+        "race": float(scores.evaluations().sum()) / scored,
+        "proposal": float(proposal),
+        "calibration": calibration.get("evaluations", 0) / scored,
+    }
+    made = sum(parts.values())
+    return {
+        "evaluations_per_image": round(made, 2),
+        "strategy": {
+            "label": planned.strategy.label,
+            "evaluations_per_image": {name: round(value, 3) for name, value in parts.items()},
+            "grid_evaluations_per_image": grid,
+            "gain": round(grid / made, 3) if made else None,
+            "calibration": dict(calibration) or None,
+        },
+    }
+
+
 def accuracies(scores: Scores) -> dict[str, dict[str, int]]:
-    """`<rule>@<trials>` -> correct and total, for every rule and every count of the ladder."""
+    """`<rule>@<trials>` -> correct and total, for every rule and every count of the ladder.
+
+    Of scores that are not exhaustive there is the `decision` alone.
+    """
     found = {}
-    for trials in trial_ladder(scores.trials) if scores.sample_ids else ():
-        for rule in RULES if trials > 1 else ("mean",):
+    if not scores.exhaustive:
+        if scores.sample_ids:
+            correct = int((scores.decisions() == scores.labels).sum())
+            found["decision"] = {"correct": correct, "total": len(scores.labels)}
+        return found
+    for trials in scores.ladder if scores.sample_ids else ():
+        for rule in scores.rules if trials > 1 else ("mean",):
             correct = int((scores.predictions(rule, trials) == scores.labels).sum())
             found[f"{rule}@{trials}"] = {"correct": correct, "total": len(scores.labels)}
     return found
@@ -58,9 +99,13 @@ def metrics(scores: Scores, benchmark: Benchmark, default_rule: str) -> dict[str
     """
     if not scores.sample_ids:
         return {}
-    rule = default_rule if scores.trials > 1 else "mean"
-    combined, labels = scores.combined(rule), scores.labels  # [N, C], [N]
-    predictions = scores.classes[combined.argmax(axis=-1)]  # [N]
+    labels = scores.labels  # [N]
+    if scores.exhaustive:
+        rule = default_rule if scores.trials > 1 else "mean"
+        at, combined = f"{rule}@{scores.trials}", scores.combined(rule)  # [N, C]
+        predictions = scores.classes[combined.argmax(axis=-1)]  # [N]
+    else:
+        at, combined, predictions = "decision", None, scores.decisions()
     row = {sample.id: i for i, sample in enumerate(benchmark.samples)}
     chosen = [row[id] for id in scores.sample_ids]
     columns = {field: np.array(values)[chosen] for field, values in benchmark.groups.items()}
@@ -73,7 +118,7 @@ def metrics(scores: Scores, benchmark: Benchmark, default_rule: str) -> dict[str
     }
     value: float | None = accuracy(predictions, labels)
     found = {"top1": value}
-    if len(scores.classes) > 5:
+    if combined is not None and len(scores.classes) > 5:
         found["top5"] = top_k_accuracy(combined, scores.classes, labels, 5)
     if headline.fields:
         counted = [
@@ -83,7 +128,7 @@ def metrics(scores: Scores, benchmark: Benchmark, default_rule: str) -> dict[str
         ]
         value = min(counted, default=None)
     return {
-        "at": f"{rule}@{scores.trials}",
+        "at": at,
         "headline": {"name": headline.name, "value": value},
         **found,
         "class_balanced": class_balanced_accuracy(predictions, labels),

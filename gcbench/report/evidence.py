@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 _PROTOCOL: Mapping[str, tuple[str, ...]] = {
     "precision": (),
     "seed": (),
-    "strategy": (),
     "protocol": ("method",),
     "scoring_version": ("method",),
     "preprocessing": ("method",),
@@ -105,7 +104,6 @@ class Evidence:
         return (
             self.status != "full",
             -self.count,
-            spec["strategy"] != "exhaustive",
             spec["precision"] != "fp32",
             spec["protocol"] != "independent",
             spec["seed"],
@@ -130,12 +128,17 @@ class Measurements:
         self._predictions: dict[Path, pd.DataFrame] = {}
 
     def find(self, slot: Slot) -> Evidence | None:
-        """The best evidence for a cell, or None: no run, or too few trials in it."""
+        """The best evidence for a cell, or None: no run, or too few trials in it.
+
+        Runs that left evaluations out are passed over: their one decision stands for no rule.
+        """
         wanted = (slot.method, slot.variant, slot.benchmark)
         found = []
         for run in self._runs:
             spec = run.spec
             if (spec["method"], spec["variant"], spec["benchmark"]) != wanted:
+                continue
+            if spec["strategy"] != "exhaustive":
                 continue
             predictions = self._read(run)
             if len(predictions) and slot.prediction in predictions:

@@ -1,0 +1,119 @@
+"""Evaluates what a strategy asks for: rounds of trials for the classes that are still alive.
+
+The classes of all images of a shard share the batches, so that these stay full while classes drop
+out. What an image evaluates depends on its own scores alone, never on its company or on the batch
+size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gcbench.engine import adaptive, race
+from gcbench.method import GenerativeMethod, Trials, Work
+from gcbench.strategy import Strategy
+
+if TYPE_CHECKING:
+    import torch
+
+Mask = NDArray[np.bool_]
+Scored = NDArray[np.float32]
+# (index of the round, scores [B, k, C] so far, alive [B, C]) -> alive [B, C]
+Rule = Callable[[int, Scored, Mask], Mask]
+
+
+def schedule(
+    strategy: Strategy, order: Sequence[int], pooled: float
+) -> tuple[list[list[int]], Rule]:
+    """The trials of each round, and the rule that says who goes on after it.
+
+    Args:
+        order: in which a race visits the K trials.
+        pooled: variance of paired gaps on calibration images, for a race.
+    """
+    trials = len(order)
+    if strategy.races:
+        delta = strategy.delta or 0.0
+        counts = race.looks(trials)
+        starts = (0, *counts[:-1])
+
+        def overtakers(index: int, scores: Scored, alive: Mask) -> Mask:
+            spend = race.budget(index, trials, delta)
+            return race.survivors(scores, alive, trials=trials, pooled=pooled, spend=spend)
+
+        return [list(order[a:b]) for a, b in zip(starts, counts, strict=True)], overtakers
+
+    def best(index: int, scores: Scored, alive: Mask) -> Mask:
+        return adaptive.best(scores, alive, strategy.stages[index][1])
+
+    return adaptive.new_trials([count for count, _ in strategy.stages], trials), best
+
+
+def evaluate_rounds(
+    method: GenerativeMethod,
+    latent: torch.Tensor,
+    drawn: Trials,
+    classes: torch.Tensor,
+    rounds: Sequence[Sequence[int]],
+    rule: Rule,
+    alive: Mask,
+    batch_size: int,
+) -> tuple[Scored, Mask]:
+    """Scores [B, K, C] of the evaluations that were made, NaN elsewhere, and which those are.
+
+    Args:
+        rounds: the trials that each round adds.
+        alive: [B, C], the classes that start. An image with one class left stops, but not before
+            the first round.
+    """
+    values = np.full((len(alive), drawn.count, alive.shape[1]), np.nan, np.float32)
+    made = np.zeros(values.shape, bool)
+    visited: list[int] = []
+    for index, trials in enumerate(rounds):
+        active = np.flatnonzero((alive.sum(axis=1) > 1) | (index == 0))
+        if not len(active):
+            break
+        for work, cells in flat_batches(alive, active, trials, classes, batch_size):
+            values[cells] = method.score(latent, drawn, work).float().cpu().numpy()
+            made[cells] = True
+        visited += trials
+        alive = alive.copy()
+        alive[active] = rule(index, values[active][:, visited], alive[active])
+    return values, made
+
+
+Cells = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]  # image, trial, column
+
+
+def flat_batches(
+    alive: Mask,
+    images: NDArray[np.intp],
+    trials: Sequence[int],
+    classes: torch.Tensor,
+    size: int,
+) -> Iterator[tuple[Work, Cells]]:
+    """Batches of nearly equal size, at most `size`, of the living classes in these trials.
+
+    Evaluations come image by image, trial by trial; a pair may be cut at the end of a batch.
+    """
+    import torch
+
+    shape = (len(images), len(trials), alive.shape[1])
+    row, step, column = np.nonzero(np.broadcast_to(alive[images][:, None], shape))
+    image, trial = images[row], np.asarray(trials)[step]
+    parts = -(-len(image) // max(1, size))
+    for part in np.array_split(np.arange(len(image)), parts):
+        cells = image[part], trial[part], column[part]
+        pair = row[part] * len(trials) + step[part]
+        first = np.flatnonzero(np.diff(pair, prepend=-1))  # where each pair's list starts
+        work = Work(
+            image=torch.from_numpy(cells[0][first]),
+            trial=torch.from_numpy(cells[1][first]),
+            classes=classes[torch.from_numpy(cells[2])],
+            offsets=torch.from_numpy(np.append(first, len(part))),
+        )
+        yield work, cells

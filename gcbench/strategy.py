@@ -1,0 +1,135 @@
+"""How much of the grid of trials x classes is evaluated to classify an image."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from gcbench.errors import GcbenchError, unknown_name
+
+NAMES = ("exhaustive", "race", "propose+race", "adaptive-li2023")
+DEFAULT_DELTA = 0.001
+
+# (trials so far, classes that go on) of each stage, the last keeping one.
+Stages = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """A strategy and its parameters; those that a strategy does not have are None or empty.
+
+    Attributes:
+        name: `exhaustive` evaluates everything and is the only one that tables are made of;
+            `race` drops classes that can no longer win (gcbench.engine.race); `propose+race` ranks
+            all classes cheaply first and races the best; `adaptive-li2023` keeps a fixed number of
+            classes at fixed times (gcbench.engine.adaptive).
+        delta: chance that a race gives an image another answer than the whole grid, as modelled.
+        keep: classes that go from the proposal into the race.
+        stages: the fixed schedule.
+    """
+
+    name: str = "exhaustive"
+    delta: float | None = None
+    keep: int | None = None
+    stages: Stages = ()
+
+    @property
+    def exhaustive(self) -> bool:
+        return self.name == "exhaustive"
+
+    @property
+    def races(self) -> bool:
+        return self.name in ("race", "propose+race")
+
+    @property
+    def proposes(self) -> bool:
+        return self.name == "propose+race"
+
+    @property
+    def label(self) -> str:
+        """Name and parameters in one line, as in the run key: `race delta=0.001`."""
+        stages = ",".join(f"{trials}:{keep}" for trials, keep in self.stages)
+        given = {"keep": self.keep, "delta": self.delta, "stages": stages or None}
+        return " ".join([self.name, *(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}"
+                                      for k, v in given.items() if v is not None)])  # fmt: skip
+
+    def resolved(self, trials: int, classes: int) -> Strategy:
+        """The strategy for a grid of that size, defaults filled in, checked.
+
+        A proposal keeps 40 of 100 classes unless told otherwise; the default schedule is that of Li
+        et al. 2023, five classes after a tenth of the trials.
+
+        Raises:
+            GcbenchError: a parameter does not fit the grid.
+        """
+        if self.proposes:
+            keep = min(classes, max(1, round(0.4 * classes))) if self.keep is None else self.keep
+            if not 1 <= keep <= classes:
+                raise GcbenchError(
+                    f"--keep {keep}: expected 1 to {classes}, the benchmark's classes"
+                )
+            return replace(self, keep=keep)
+        if self.name == "adaptive-li2023":
+            first = max(1, trials // 10)
+            short = ((trials, 1),) if first == trials else ((first, min(5, classes)), (trials, 1))
+            _check_stages(self.stages or short, trials, classes)
+            return replace(self, stages=self.stages or short)
+        return self
+
+
+EXHAUSTIVE = Strategy()
+
+
+def strategy_named(
+    name: str, *, delta: float | None = None, keep: int | None = None, stages: str | None = None
+) -> Strategy:
+    """The strategy that a command line asks for.
+
+    Args:
+        stages: as `2:5,20:1`, five classes go on after two trials, one after twenty.
+
+    Raises:
+        GcbenchError: the name is unknown, or a parameter is out of range or not the strategy's.
+    """
+    if name not in NAMES:
+        raise unknown_name("strategy", name, NAMES)
+    strategy = Strategy(name)
+    for option, value, fits in (
+        ("delta", delta, strategy.races),
+        ("keep", keep, strategy.proposes),
+        ("stages", stages, name == "adaptive-li2023"),
+    ):
+        if value is not None and not fits:
+            raise GcbenchError(
+                f"--{option} {value} is no parameter of --strategy {name}", hint="leave it out"
+            )
+    if delta is not None and not 0 <= delta < 1:
+        raise GcbenchError(f"--delta {delta:g}: expected a chance from 0 to below 1")
+    if strategy.races:
+        strategy = replace(strategy, delta=DEFAULT_DELTA if delta is None else delta, keep=keep)
+    return replace(strategy, stages=_parsed(stages) if stages is not None else ())
+
+
+def _parsed(text: str) -> Stages:
+    if not re.fullmatch(r"\d+:\d+(,\d+:\d+)*", text):
+        raise GcbenchError(
+            f"--stages {text}: expected TRIALS:CLASSES pairs", hint="for example 2:5,20:1"
+        )
+    pairs = (part.split(":") for part in text.split(","))
+    return tuple((int(trials), int(keep)) for trials, keep in pairs)
+
+
+def _check_stages(stages: Sequence[tuple[int, int]], trials: int, classes: int) -> None:
+    done, left = 0, classes
+    for number, (count, keep) in enumerate(stages, start=1):
+        if not done < count <= trials:
+            raise GcbenchError(
+                f"stage {number} ends after {count} trials, expected {done + 1} to {trials}",
+                hint="trials count from the beginning and grow from stage to stage",
+            )
+        if not 1 <= keep <= left:
+            raise GcbenchError(f"stage {number} keeps {keep} classes, expected 1 to {left}")
+        done, left = count, keep
+    if left != 1:
+        raise GcbenchError(f"the last stage keeps {left} classes, expected 1")
