@@ -3,11 +3,42 @@
 from __future__ import annotations
 
 import platform
-from functools import partial
+import warnings
+from functools import cache, partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+
+
+@torch.library.custom_op("gcbench::onednn_linear", mutates_args=())
+def onednn_linear(x: Tensor, weight: Tensor) -> Tensor:
+    """``x @ weight.T``, for code that is compiled: the compiler takes oneDNN's own operator for
+    constant weights only. ``x`` is ``[..., I]``, ``weight`` ``[O, I]``, both fp32 on a CPU.
+    """
+    return _onednn_linear(weight, None, x)
+
+
+@onednn_linear.register_fake
+def _(x: Tensor, weight: Tensor) -> Tensor:
+    return x.new_empty(*x.shape[:-1], len(weight))
+
+
+@cache
+def can_compile(device: str) -> bool:
+    """Whether torch.compile works on this machine: it needs a C++ compiler, or Triton."""
+    probe = torch.ones(2, device=device)
+    try:
+        torch.compile(_probe)(probe)
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        warnings.warn(f"torch.compile does not work here, going on without: {reason}", stacklevel=2)
+        return False
+    return True
+
+
+def _probe(x: Tensor) -> Tensor:
+    return x.sin() + x.cos()
 
 
 def prefer_onednn(network: nn.Module) -> int:
@@ -20,7 +51,7 @@ def prefer_onednn(network: nn.Module) -> int:
     Returns:
         The number of layers switched: 0 where MKL is at home or oneDNN is not available.
     """
-    if not _mkl_is_slow_here():
+    if not onednn_is_faster():
         return 0
     layers = [m for m in network.modules() if isinstance(m, nn.Linear)]
     for layer in layers:
@@ -32,7 +63,9 @@ def _onednn_linear(weight: Tensor, bias: Tensor | None, x: Tensor) -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 
-def _mkl_is_slow_here() -> bool:
+@cache
+def onednn_is_faster() -> bool:
+    """Whether fp32 products on this CPU are better left to oneDNN."""
     return (
         platform.machine() in ("x86_64", "AMD64")
         and torch.backends.mkl.is_available()

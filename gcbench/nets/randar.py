@@ -11,7 +11,6 @@ position ``p``; the logits at ``P(o_k)`` predict the image token ``x(o_k)``.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gcbench.nets.decoder import (
@@ -96,19 +95,25 @@ class RandAR(nn.Module):
         turned = rotate(vector.expand(batch, steps, -1, -1), self.rope[1 + orders])
         return turned.flatten(2)
 
+    def sequence(self, tokens: Tensor, orders: Tensor) -> tuple[Tensor, Tensor]:
+        """All inputs but the class token: ``[B, 2N-1, dim]``, rotary rows ``[B, 2N-1, hd/2, 2]``.
+
+        The last image token is left out: no logit depends on it.
+        """
+        visited = self.tok_embeddings(tokens.gather(1, orders))  # [B, N, dim]
+        pairs = torch.stack([self.instructions(orders).type_as(visited), visited], dim=2)
+        at = 1 + orders.repeat_interleave(2, dim=1)[:, :-1]
+        return pairs.flatten(1, 2)[:, :-1], self.rope[at]
+
     def hidden(self, tokens: Tensor, classes: Tensor, orders: Tensor) -> Tensor:
         """Normalised features at the instruction tokens, ``[B, N, dim]`` in visit order.
 
-        The last image token is left out, and the last block computes nothing but the instruction
-        rows: no logit depends on what is skipped.
+        The last block computes nothing but the instruction rows: no logit depends on the others.
         """
         steps = tokens.shape[1]
-        visited = self.tok_embeddings(tokens.gather(1, orders))  # [B, N, dim]
-        pairs = torch.stack([self.instructions(orders).type_as(visited), visited], dim=2)
-        first = self.cls_embedding(classes)[:, None]
-        x = torch.cat([first, pairs.flatten(1, 2)[:, :-1]], dim=1)  # [B, 2N, dim]
-        at = F.pad(1 + orders.repeat_interleave(2, dim=1)[:, :-1], (1, 0))
-        rope = self.rope[at]  # [B, 2N, hd/2, 2]
+        x, rope = self.sequence(tokens, orders)
+        x = torch.cat([self.cls_embedding(classes)[:, None], x], dim=1)  # [B, 2N, dim]
+        rope = torch.cat([self.rope[:1].expand(len(rope), 1, -1, -1), rope], dim=1)
         for block in self.layers[:-1]:
             x = block(x, rope)
         x = self.layers[-1](x, rope, slice(1, None, 2), self.last_mask[:steps, : 2 * steps])

@@ -1,0 +1,227 @@
+"""The likelihoods of RandAR and LlamaGen's GPT, cheaper: the same numbers up to rounding.
+
+Three facts about the published decoder are used. The class token's rotary row is zero, so its query
+and key vanish: its path depends on the class alone, and all it gives to the others is one value
+vector per layer. A table holds these vectors, and the sequence begins at the first image token. The
+first layer therefore differs between the classes of one (image, order) pair in that vector only,
+and its attention is computed once for all of them. And no prediction needs the rows of the last
+layer that predict nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gcbench.nets import decoder_parts as parts
+from gcbench.nets.decoder import TransformerBlock
+from gcbench.nets.kernels import can_compile, onednn_is_faster
+from gcbench.nets.llamagen_gpt import LlamaGenGPT
+from gcbench.nets.randar import RandAR
+
+# Logits are made so many at a time, for memory and for the caches.
+LOGITS_AT_ONCE = 1 << 22
+
+
+@dataclass(frozen=True)
+class FastOptions:
+    """What is done; each can be left out to see what it is worth (``gcbench speed``).
+
+    Attributes:
+        dtype: of the matrix products; residual stream, softmax and log-sum-exp stay float32.
+        compile: let torch.compile fuse what lies between the products; ignored where it cannot.
+        share_first_layer: attention of the first layer once per pair instead of per class.
+        cut_last_layer: in the last layer only the rows that predict a token.
+    """
+
+    dtype: torch.dtype = torch.float32
+    compile: bool = False
+    share_first_layer: bool = True
+    cut_last_layer: bool = True
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """What P (image, order) pairs share among their classes: L rows without the class token.
+
+    Attributes:
+        x: ``[P, L, dim]`` embedded rows.
+        rope: ``[P or 1, L, hd / 2, 2]``.
+        targets: int64 ``[P, R]``, what the rows ``0, stride, 2 stride, ...`` predict.
+        first_target: int64 ``[P]``, what the class token predicts; None if nothing.
+    """
+
+    x: Tensor
+    rope: Tensor
+    targets: Tensor
+    first_target: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """Weights of a block: norms folded in, ``w1 | w3`` as one, rotary pairs as halves."""
+
+    wqkv: Tensor
+    wo: Tensor
+    w13: Tensor
+    w2: Tensor
+    class_value: Tensor  # [M, H, 1, hd] float32: what the class token gives to the others
+    class_output: Tensor  # [M, H, dim]: the same behind wo, head by head
+
+
+class FastDecoder:
+    """Scores classes of image tokens.
+
+    Args:
+        network: RandAR or LlamaGen's GPT, in eval mode and on its device; not to change later.
+        options: what to do.
+    """
+
+    def __init__(self, network: RandAR | LlamaGenGPT, options: FastOptions) -> None:
+        self.network, self.options = network, options
+        attention = network.layers[0].attention
+        assert isinstance(attention.n_head, int) and isinstance(attention.n_kv_head, int)
+        assert isinstance(attention.head_dim, int)
+        weight = network.output.weight
+        self.compiled = options.compile and can_compile(weight.device.type)
+        on_cpu, fp32 = weight.device.type == "cpu", options.dtype == torch.float32
+        self.layout = parts.Layout(
+            n_head=attention.n_head,
+            n_kv_head=attention.n_kv_head,
+            head_dim=attention.head_dim,
+            eps=network.norm.eps,
+            dtype=options.dtype,
+            stride=2 if isinstance(network, RandAR) else 1,
+            blocked=self.compiled and on_cpu and not fp32,
+            onednn=on_cpu and fp32 and onednn_is_faster(),
+        )
+        self.layers: list[_Layer] = []
+        x = network.cls_embedding.embedding_table.weight.float()  # [M, dim]
+        for block in network.layers:
+            assert isinstance(block, TransformerBlock)
+            layer, x = self._prepare(block, x)
+            self.layers.append(layer)
+        self.class_hidden = x  # [M, dim], before the final norm
+        self.head = (weight * network.norm.weight).to(options.dtype).contiguous()
+
+    def _prepare(self, block: TransformerBlock, x: Tensor) -> tuple[_Layer, Tensor]:
+        """A block's weights, and the class tokens ``[M, dim]`` behind it."""
+        layout = self.layout
+        heads, kv_width = layout.n_head, layout.n_kv_head * layout.head_dim
+        wo, forward = block.attention.wo.weight, block.feed_forward
+        q, k, v = block.attention.wqkv.weight.split([wo.shape[1], kv_width, kv_width])
+        value = F.linear(block.attention_norm(x), v).unflatten(1, (layout.n_kv_head, -1))
+        value = value.repeat_interleave(heads // layout.n_kv_head, dim=1)  # [M, H, hd]
+        output = torch.einsum("mhd,ohd->mho", value, wo.unflatten(1, (heads, -1)))
+        h = x + F.linear(value.flatten(1), wo)
+        fused = torch.cat([_halves(q, layout.head_dim), _halves(k, layout.head_dim), v])
+        w13 = torch.cat([forward.w1.weight, forward.w3.weight])
+
+        def cast(w: Tensor) -> Tensor:
+            return w.to(layout.dtype).contiguous()
+
+        layer = _Layer(
+            wqkv=cast(fused * block.attention_norm.weight),
+            wo=cast(wo),
+            w13=cast(w13 * block.ffn_norm.weight),
+            w2=cast(forward.w2.weight),
+            class_value=value[:, :, None].contiguous(),
+            class_output=cast(output),
+        )
+        return layer, h + forward(block.ffn_norm(h))
+
+    def randar(self, tokens: Tensor, orders: Tensor) -> Sequences:
+        """Sequences of tokens ``[P, N]`` in raster order, visited in ``orders`` ``[P, N]``."""
+        assert isinstance(self.network, RandAR)
+        x, rope = self.network.sequence(tokens, orders)
+        return Sequences(x, rope, tokens.gather(1, orders))
+
+    def llamagen(self, tokens: Tensor) -> Sequences:
+        """Sequences of tokens ``[P, N]`` in raster order."""
+        assert isinstance(self.network, LlamaGenGPT)
+        x = self.network.tok_embeddings(tokens[:, :-1])
+        return Sequences(x, self.network.rope[None, 1:-1], tokens[:, 1:], tokens[:, 0])
+
+    def log_likelihood(self, of: Sequences, pair: Tensor, classes: Tensor) -> Tensor:
+        """``log p(token | class, tokens before)`` of E evaluations.
+
+        Args:
+            of: the pairs.
+            pair: int64 ``[E]``, row of ``of``.
+            classes: int64 ``[E]``.
+
+        Returns:
+            float32 ``[E, N]`` in visit order; the sum over N is the image's log-likelihood.
+        """
+        count = len(pair)
+        pair, classes = _two_at_least(pair), _two_at_least(classes)
+        rope = of.rope.expand(len(of.x), -1, -1, -1)[:, :, None]  # [P, L, 1, hd/2, 2]
+        angles = tuple(t.contiguous() for t in rope[pair].unbind(-1))  # [E, L, 1, hd/2] each
+        x = of.x.float()
+        for index, layer in enumerate(self.layers):
+            if index == 0 and self.options.share_first_layer:
+                x = self._first_layer(layer, x, rope, pair, classes)
+                continue
+            x = x if index else x[pair]
+            last = index == len(self.layers) - 1 and self.options.cut_last_layer
+            stride = self.layout.stride if last else 1
+            value, weights = layer.class_value[classes], (layer.wqkv, layer.wo, layer.w13, layer.w2)
+            x = self._run(parts.block, (x, *angles, value), *weights, stride)
+        if x.shape[1] > of.targets.shape[1]:
+            x = x[:, :: self.layout.stride]
+        rows = self._rows(x.flatten(0, 1), of.targets[pair].flatten()).view(len(pair), -1)
+        if of.first_target is not None:
+            alone = self._rows(self.class_hidden[classes], of.first_target[pair])
+            rows = torch.cat([alone[:, None], rows], dim=1)
+        return rows[:count]
+
+    def _first_layer(
+        self, layer: _Layer, x: Tensor, rope: Tensor, pair: Tensor, classes: Tensor
+    ) -> Tensor:
+        angles = (_two_at_least(t.contiguous()) for t in rope.unbind(-1))
+        shared = (_two_at_least(x), *angles)
+        base, weight = self._run(parts.shared_attention, shared, layer.wqkv, layer.wo)
+        own = (base[pair], weight[pair], layer.class_output[classes])
+        y: Tensor = self._run(parts.rest_of_first, own, layer.w13, layer.w2)
+        return y
+
+    def _rows(self, x: Tensor, targets: Tensor) -> Tensor:
+        """``log p(target)`` of rows ``[R, dim]``, a bounded number of logits at a time."""
+        size = max(2, LOGITS_AT_ONCE // len(self.head))
+        chunks = zip(x.split(size), targets.split(size), strict=True)
+        found = []
+        for part, wanted in chunks:
+            inputs = (_two_at_least(part), _two_at_least(wanted))
+            found.append(self._run(parts.rows_log_likelihood, inputs, self.head)[: len(part)])
+        return torch.cat(found)
+
+    def _run(self, part: Callable[..., Any], batch: tuple[Tensor, ...], *rest: Any) -> Any:
+        """A part of the network; compiled, it serves any number of rows in ``batch``."""
+        if not self.compiled:
+            return part(self.layout, *batch, *rest)
+        for tensor in batch:
+            torch._dynamo.mark_dynamic(tensor, 0)
+        return _compile(part)(self.layout, *batch, *rest)
+
+
+@cache
+def _compile(part: Callable[..., Any]) -> Callable[..., Any]:
+    compiled: Callable[..., Any] = torch.compile(part)
+    return compiled
+
+
+def _two_at_least(x: Tensor) -> Tensor:
+    """Repeats a single row: compiled code is made for one row, or for any number from two."""
+    return x if len(x) > 1 else x.repeat_interleave(2, dim=0)
+
+
+def _halves(weight: Tensor, head_dim: int) -> Tensor:
+    """Rows of a projection so reordered that a rotary pair's parts lie half a head apart."""
+    pairs = weight.unflatten(0, (-1, head_dim // 2, 2))  # [H, hd/2, 2, dim]
+    return pairs.transpose(1, 2).flatten(0, 2)
