@@ -177,6 +177,16 @@ def _results_option(function: Callable[..., Any]) -> Callable[..., Any]:
 @_results_option
 @click.option("--rerun", type=click.Choice(["missing", "failed", "all"]), default="missing")
 @click.option("--dry-run", is_flag=True, help="Show what would be computed and stop.")
+@click.option(
+    "--strategy",
+    default="exhaustive",
+    show_default=True,
+    help="or race, propose+race, adaptive-li2023: fewer evaluations, only one decision per image.",
+)
+@click.option("--delta", type=float, help="Chance that a race gives another answer.  [0.001]")
+@click.option("--keep", type=int, help="Classes that go from the proposal into the race.")
+@click.option("--stages", help="Schedule of adaptive-li2023, as 2:5,20:1 (TRIALS:CLASSES).")
+@click.option("--audit", type=float, help="Share of the images to score exhaustively too.")
 def run(**options: Any) -> None:
     """Score benchmarks with methods; finished work is kept and never done twice."""
     from gcbench.session import run_session

@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from gcbench.engine.audit import audit_of, check_audit, compare
 from gcbench.engine.run import execute
 from gcbench.errors import PARTIAL_RESULT, GcbenchError
 from gcbench.method import Method, Runtime
 from gcbench.plan import PlannedRun, plan
 from gcbench.registry import Registry
-from gcbench.scores import rule_named
+from gcbench.scores import decide, rule_for
 from gcbench.stats import wilson_interval
 from gcbench.store import Shard, Store
+from gcbench.strategy import Strategy, strategy_named
 
 # What the bill assumes of a GPU: a third of an A100's dense bf16 peak of 312 TFLOP/s.
 EFFECTIVE_FLOPS = 100e12
@@ -42,6 +44,11 @@ def run_session(
     results: Path,
     rerun: str,
     dry_run: bool,
+    strategy: str = "exhaustive",
+    delta: float | None = None,
+    keep: int | None = None,
+    stages: str | None = None,
+    audit: float | None = None,
 ) -> int:
     """Plans and executes the runs; returns the exit code (0, or 3 when a cell is partial).
 
@@ -50,8 +57,9 @@ def run_session(
     """
     from rich.console import Console
 
-    if rule is not None:
-        rule_named(rule)
+    how = strategy_named(strategy, delta=delta, keep=keep, stages=stages)
+    _check_rule(rule, how)
+    check_audit(audit, strategy, protocol)
     chosen = _subset(limit_per_class, subset)
     loaded = [registry.benchmark(n, data_root).choose(chosen) for n in _expand(registry, benches)]
     runtime = Runtime(
@@ -63,7 +71,9 @@ def run_session(
     )
     chosen_methods = [_method(registry, name, variant, runtime) for name in methods]
     store = Store(results)
-    planned = plan(chosen_methods, loaded, store, trials=trials, seed=seed)
+    planned = plan(chosen_methods, loaded, store, trials=trials, seed=seed, strategy=how)
+    for one in planned:
+        rule_for(rule or "mean", one.design)
     console = Console()
     if dry_run:
         console.print(_bill(planned))
@@ -72,11 +82,23 @@ def run_session(
     code = 0
     for one in planned:
         _run_with_progress(one, console, batch_size=batch_size, rerun=rerun, rule=rule)
+        if audit is not None:
+            checked = audit_of(one, audit)
+            _run_with_progress(checked, console, batch_size=batch_size, rerun=rerun, rule=rule)
+            one.run.add_to_summary(audit=compare(one, checked))
         summary = one.run.summary or {}
         console.print(summary_line(one, rule), highlight=False, soft_wrap=True)
         if summary["coverage"]["failures"]:
             code = PARTIAL_RESULT
     return code
+
+
+def _check_rule(rule: str | None, strategy: Strategy) -> None:
+    if rule not in (None, "mean") and not strategy.exhaustive:
+        raise GcbenchError(
+            f"--rule {rule} needs the whole grid, --strategy {strategy.name} decides by the mean",
+            hint="leave --rule out",
+        )
 
 
 def _subset(limit_per_class: int | None, subset: str | None) -> str:
@@ -184,13 +206,17 @@ class _Live:
 
     def __init__(self, planned: PlannedRun, rule: str):
         self.classes = np.array(planned.spec.classes)
-        self.combine = rule_named(rule)
+        self.combine = rule_for(rule, planned.design) if planned.strategy.exhaustive else None
         self.seen = self.correct = 0
 
     def add(self, shard: Shard) -> int:
         """Takes a shard in and returns the number of samples that it settles."""
         if len(shard.labels):
-            predicted = self.classes[self.combine(shard.values).argmax(axis=-1)]
+            if self.combine is None:
+                columns = decide(shard.values)
+            else:
+                columns = self.combine(shard.values).argmax(axis=-1)
+            predicted = self.classes[columns]
             self.correct += int((predicted == np.array(shard.labels)).sum())
         self.seen += len(shard.labels)
         return len(shard.labels) + len(shard.failures)
@@ -238,7 +264,10 @@ def summary_line(planned: PlannedRun, rule: str | None = None) -> str:
     spec, name = planned.spec, rule or planned.method.default_rule
     what = f"{spec.method} {spec.variant} · {spec.benchmark} ({spec.subset})"
     coverage = summary["coverage"]
-    found = summary["accuracy"].get(f"{name if spec.trials > 1 else 'mean'}@{spec.trials}")
+    if planned.strategy.exhaustive:
+        found = summary["accuracy"].get(f"{name if spec.trials > 1 else 'mean'}@{spec.trials}")
+    else:
+        found, name = summary["accuracy"].get("decision"), spec.strategy
     if found is None:
         return f"{what}: no sample could be read ({len(coverage['failures'])} failures)"
     low, high = wilson_interval(found["correct"], found["total"])
@@ -249,12 +278,26 @@ def summary_line(planned: PlannedRun, rule: str | None = None) -> str:
         *_worst_group(headline),
         f"{coverage['scored']} images",
         f"{summary['evaluations_per_image']} evaluations/image",
+        *_saving(summary),
         f"{summary['seconds_per_image']:.3f} s/image",
     ]
     if coverage["failures"]:
         first = next(iter(coverage["failures"]))
         parts.append(f"PARTIAL: {len(coverage['failures'])} unreadable, first {first}")
     return " · ".join(parts)
+
+
+def _saving(summary: Mapping[str, Any]) -> list[str]:
+    """What a strategy saved and, where it was audited, how often it agreed with the whole grid."""
+    parts = []
+    if "strategy" in summary:
+        how = summary["strategy"]
+        parts.append(f"{how['gain']:.1f}x fewer than {how['grid_evaluations_per_image']:,}")
+    if "audit" in summary:
+        low, high = summary["audit"]["interval"]
+        counts = f"{summary['audit']['agreed']}/{summary['audit']['total']}"
+        parts.append(f"audit: {counts} agree [{low:.3f}, {high:.3f}]")
+    return parts
 
 
 def _worst_group(headline: Mapping[str, Any]) -> list[str]:

@@ -220,6 +220,10 @@ class Run:
             prediction_table(self.scores()).to_parquet(temporary, compression="zstd", index=False)
         write_json(self.path / "summary.json", summary)
 
+    def add_to_summary(self, **entries: Any) -> None:
+        """Replaces entries of a finished run's summary."""
+        write_json(self.path / "summary.json", {**(self.summary or {}), **entries})
+
     def predictions(self) -> pd.DataFrame:
         """One row per sample: `sample_id`, `label`, and a prediction per `<rule>@<trials>`.
 

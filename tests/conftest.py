@@ -16,6 +16,7 @@ from gcbench.method import Runtime
 from gcbench.plan import PlannedRun, plan
 from gcbench.registry import Registry
 from gcbench.store import Run, Store
+from gcbench.strategy import EXHAUSTIVE, Strategy
 
 # A property must not fail because the machine is busy.
 settings.register_profile("gcbench", deadline=None)
@@ -70,13 +71,14 @@ def plan_toy(registry: Registry, tmp_path: Path) -> Callable[..., PlannedRun]:
         seed: int = 0,
         subset: str = "full",
         benchmark: Benchmark | None = None,
+        strategy: Strategy = EXHAUSTIVE,
         **runtime: str,
     ) -> PlannedRun:
         cls = registry.method("grey-level")
         method = cls(cls.variant_named(None), Runtime(**runtime))
         target = (benchmark or registry.benchmark(bench)).choose(subset)
         store = Store(tmp_path / folder).create()
-        return plan([method], [target], store, trials=trials, seed=seed)[0]
+        return plan([method], [target], store, trials=trials, seed=seed, strategy=strategy)[0]
 
     return call
 
