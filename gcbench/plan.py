@@ -6,12 +6,14 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from math import ceil
 from typing import Any
 
 from gcbench.bench import Benchmark
 from gcbench.errors import GcbenchError
 from gcbench.method import GenerativeMethod, Method
+from gcbench.scores import TrialDesign
 from gcbench.store import Run, Store
 from gcbench.strategy import EXHAUSTIVE, Strategy
 
@@ -94,6 +96,11 @@ class PlannedRun:
         per_trial = len(self.spec.classes) if isinstance(self.method, GenerativeMethod) else 1
         return self.spec.trials * per_trial
 
+    @cached_property
+    def design(self) -> TrialDesign | None:
+        """What the trials are; see `Method.design`."""
+        return self.method.design(self.spec.trials)
+
     def shard_samples(self, index: int) -> range:
         """Positions of a shard's samples in the benchmark."""
         start = index * SHARD_SIZE
@@ -101,10 +108,9 @@ class PlannedRun:
 
     def record(self) -> dict[str, Any]:
         """What `run.json` holds: the spec and the samples it names."""
-        design = self.method.design(self.spec.trials)
         return {
             **asdict(self.spec),
-            **({} if design is None else {"design": design.as_json()}),
+            **({} if self.design is None else {"design": self.design.as_json()}),
             "suite": self.suite,
             "shard_size": SHARD_SIZE,
             "sample_ids": [s.id for s in self.benchmark.samples],

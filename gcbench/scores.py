@@ -6,7 +6,7 @@ for autoregressive models). Rules are applied to the stored record, long after t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,6 +76,19 @@ class TrialDesign:
     nested: Mapping[int, tuple[int, ...]]
     weights: Mapping[str, tuple[float, ...]]
 
+    def rule(self, name: str, trials: Sequence[int] | None = None) -> Rule:
+        """The rule of that name for scores of these of the K trials, all of them if None.
+
+        Raises:
+            GcbenchError: there is no such rule.
+        """
+        if name == "mean":
+            return mean_log_likelihood
+        if name not in self.weights:
+            raise unknown_name("rule", name, ("mean", *self.weights))
+        weights = np.array(self.weights[name])[slice(None) if trials is None else list(trials)]
+        return lambda scores: mean_log_likelihood(weights[:, None] * scores.astype(np.float64))
+
     def as_json(self) -> dict[str, Any]:
         """Plain nested values; JSON knows only strings as keys."""
         return {
@@ -90,6 +103,11 @@ class TrialDesign:
             nested={int(count): tuple(chosen) for count, chosen in value["nested"].items()},
             weights={name: tuple(weights) for name, weights in value["weights"].items()},
         )
+
+
+def rule_for(name: str, design: TrialDesign | None) -> Rule:
+    """The rule of that name for all trials of a run. Raises GcbenchError when there is none."""
+    return rule_named(name) if design is None else design.rule(name)
 
 
 @dataclass(frozen=True)
@@ -156,14 +174,8 @@ class Scores:
                 f"asked for {count} trials of a run of {self.trials}, which contains no such run",
                 hint=f"it contains {', '.join(map(str, self.design.nested))}",
             )
-        chosen = list(self.design.nested[count])
-        values = self.values[:, chosen]
-        if rule == "mean":
-            return mean_log_likelihood(values)
-        if rule not in self.design.weights:
-            raise unknown_name("rule", rule, self.rules)
-        weights = np.array(self.design.weights[rule])[chosen]  # [k]
-        return mean_log_likelihood(weights[:, None] * values.astype(np.float64))
+        chosen = self.design.nested[count]
+        return self.design.rule(rule, chosen)(self.values[:, list(chosen)])
 
     def predictions(self, rule: str = "mean", trials: int | None = None) -> NDArray[np.int64]:
         """Predicted class (index into the label space) per sample, [N]; ties go to the lowest."""

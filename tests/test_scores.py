@@ -1,5 +1,7 @@
 """Rules that combine trials: properties that hold for any scores."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from gcbench.errors import GcbenchError
-from gcbench.scores import RULES, Scores, rule_named, trial_ladder
+from gcbench.scores import RULES, Scores, TrialDesign, rule_for, rule_named, trial_ladder
 
 SCORES = arrays(
     np.float32,
@@ -96,3 +98,44 @@ def test_shape_that_does_not_fit_is_refused():
 )
 def test_ladder_counts(trials, ladder):
     assert trial_ladder(trials) == ladder
+
+
+DESIGN = TrialDesign(
+    nested={1: (1,), 4: (0, 1, 2, 3)}, weights={"early": (2.0, 1.0, 0.0, 0.0), "flat": (1.0,) * 4}
+)
+
+
+def designed(values):
+    count, _, classes = values.shape
+    return Scores(
+        tuple(map(str, range(count))),
+        np.zeros(count, int),
+        np.arange(classes),
+        values,
+        True,
+        DESIGN,
+    )
+
+
+def test_a_design_says_which_trials_make_up_a_smaller_run():
+    scores = designed(np.random.default_rng(0).normal(size=(3, 4, 5)).astype(np.float32))
+    assert scores.ladder == (1, 4)
+    np.testing.assert_array_equal(scores.combined("mean", 1), scores.values[:, 1])
+    with pytest.raises(GcbenchError, match=r"asked for 2 trials of a run of 4.*it contains 1, 4"):
+        scores.combined("mean", 2)
+
+
+def test_a_design_brings_its_own_weighted_rules():
+    values = np.random.default_rng(0).normal(size=(3, 4, 5)).astype(np.float32)
+    scores = designed(values)
+    assert scores.rules == ("mean", "early", "flat")
+    expected = (2 * values[:, 0].astype(float) + values[:, 1]) / 4
+    np.testing.assert_allclose(scores.combined("early"), expected, rtol=1e-12)
+    np.testing.assert_allclose(scores.combined("flat"), scores.combined("mean"), rtol=1e-12)
+    np.testing.assert_allclose(rule_for("early", DESIGN)(values), expected, rtol=1e-12)
+    with pytest.raises(GcbenchError, match=r"unknown rule 'log-mean-exp'"):
+        scores.combined("log-mean-exp")
+
+
+def test_a_design_survives_json():
+    assert TrialDesign.from_json(json.loads(json.dumps(DESIGN.as_json()))) == DESIGN
