@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from gcbench.checkpoint import Checkpoint
+    from gcbench.nets.fast_decoder import FastDecoder
+    from gcbench.nets.llamagen_gpt import LlamaGenGPT
     from gcbench.nets.llamagen_vq import VQModel
+    from gcbench.nets.randar import RandAR
 
 
 def check_vocabulary(method: Method, predicted: int, codebook: int) -> None:
@@ -79,6 +82,18 @@ class LlamaGenTokens(GenerativeMethod):
 
     def encode(self, batch: torch.Tensor) -> torch.Tensor:
         return self.tokenizer.encode(batch)
+
+    def cheaper(self, network: RandAR | LlamaGenGPT) -> FastDecoder | None:
+        """The fast path of the loaded network; None on the reference path."""
+        path, bf16 = self.runtime.path, self.runtime.precision == "bf16"
+        if path == "reference":
+            return None
+        import torch
+
+        from gcbench.nets.fast_decoder import FastDecoder, FastOptions
+
+        dtype = torch.bfloat16 if bf16 else torch.float32
+        return FastDecoder(network, FastOptions(dtype=dtype, compile=path == "compiled"))
 
     @property
     def steps(self) -> int:

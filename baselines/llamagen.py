@@ -48,6 +48,7 @@ class LlamaGen(LlamaGenTokens):
         model = LlamaGenGPT(**self.config("model"))
         self.load_tokenizer(model.vocab_size)
         self.model = self.load_network("model", model)
+        self.fast = self.cheaper(self.model)
 
     def trials(self, count: int, samples: Sequence[SampleKey], seed: int) -> Trials:
         return Trials(count, {})
@@ -55,11 +56,15 @@ class LlamaGen(LlamaGenTokens):
     def score(self, latent: torch.Tensor, trials: Trials, work: Work) -> torch.Tensor:
         import torch
 
-        pair = work.pair_of_evaluation()  # [E]
-        tokens = latent[work.image[pair].to(latent.device)]  # [E, N]
+        pair = work.pair_of_evaluation().to(latent.device)  # [E]
+        classes = work.classes.to(latent.device)
+        tokens = latent[work.image.to(latent.device)]  # [P, N]
+        if self.fast is not None:
+            sequences = self.fast.llamagen(tokens)
+            return self.fast.log_likelihood(sequences, pair, classes).sum(-1)
         bf16 = self.runtime.precision == "bf16"
         with torch.autocast(latent.device.type, torch.bfloat16, enabled=bf16):
-            log_likelihood = self.model.token_log_likelihood(tokens, work.classes.to(latent.device))
+            log_likelihood = self.model.token_log_likelihood(tokens[pair], classes)
         return log_likelihood.sum(-1)
 
     def flops_per_evaluation(self) -> float:

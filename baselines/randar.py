@@ -80,6 +80,7 @@ class RandAR(LlamaGenTokens):
         model = Network(**self.config("model"))
         self.load_tokenizer(model.output.out_features)
         self.model = self.load_network("model", model)
+        self.fast = self.cheaper(self.model)
 
     @property
     def random_crop(self) -> bool:
@@ -115,16 +116,17 @@ class RandAR(LlamaGenTokens):
     def score(self, latent: torch.Tensor, trials: Trials, work: Work) -> torch.Tensor:
         import torch
 
-        pair = work.pair_of_evaluation()  # [E]
+        pair = work.pair_of_evaluation().to(latent.device)  # [E]
+        classes = work.classes.to(latent.device)
         # [B, N], or [B, K, N] when every trial sees a crop of its own
         seen = latent[work.image, work.trial] if self.random_crop else latent[work.image]  # [P, N]
-        tokens = seen[pair]  # [E, N]
-        orders = trials.draws["order"][work.image, work.trial][pair].to(latent.device)  # [E, N]
+        orders = trials.draws["order"][work.image, work.trial].to(latent.device)  # [P, N]
+        if self.fast is not None:
+            sequences = self.fast.randar(seen, orders)
+            return self.fast.log_likelihood(sequences, pair, classes).sum(-1)
         bf16 = self.runtime.precision == "bf16"
         with torch.autocast(latent.device.type, torch.bfloat16, enabled=bf16):
-            log_likelihood = self.model.token_log_likelihood(
-                tokens, work.classes.to(latent.device), orders
-            )
+            log_likelihood = self.model.token_log_likelihood(seen[pair], classes, orders[pair])
         return log_likelihood.sum(-1)
 
     def flops_per_evaluation(self) -> float:

@@ -167,6 +167,12 @@ def _results_option(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--subset", help="full, official-2k, first-N or random-N[@SEED] per class.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 ...")
 @click.option("--precision", default="fp32", show_default=True, help="fp32 or bf16.")
+@click.option(
+    "--path",
+    default="auto",
+    show_default=True,
+    help="reference, fast or compiled: same scores up to rounding, other speed.",
+)
 @click.option("--protocol", default="independent", show_default=True, help="or published.")
 @click.option("--batch-size", default="auto", show_default=True, callback=_positive_or_auto)
 @click.option(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Network = TypeVar("Network", bound="nn.Module")
 PRECISIONS = ("fp32", "bf16")
 PROTOCOLS = ("independent", "published")
+PATHS = ("reference", "fast", "compiled")
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class Variant:
 class Runtime:
     """How the networks are run. None of it but `precision` may move a score beyond rounding.
 
+    `path` "reference" is the plain network, "fast" leaves out what no score needs and takes faster
+    kernels, "compiled" has torch.compile fuse the rest where it can.
     `protocol` "published" draws trials as the paper's script does, from one sequential stream, so
     that they depend on the images before; the default derives each from its own name.
     `checkpoint_files` replaces the card's checkpoint of a role by a file of the user's own.
@@ -55,8 +58,11 @@ class Runtime:
     protocol: str = "independent"
     checkpoint_files: Mapping[str, Path] = field(default_factory=dict)
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
+    path: str = "reference"
 
     def __post_init__(self) -> None:
+        if self.path not in PATHS:
+            raise unknown_name("path", self.path, PATHS)
         if self.precision not in PRECISIONS:
             raise unknown_name("precision", self.precision, PRECISIONS)
         if self.protocol not in PROTOCOLS:
@@ -198,11 +204,17 @@ class Method(ABC):
         file, expected = self.checkpoint(role)
         load_into(network, read_state_dict(file, expected), file)
         network.eval().requires_grad_(False).to(self.runtime.device)
-        if self.runtime.device == "cpu" and self.runtime.precision == "fp32":
+        # The tokenizer keeps to the reference: a code, once made, must be the same on every path.
+        fp32_on_cpu = self.runtime.device == "cpu" and self.runtime.precision == "fp32"
+        if role == "model" and self.runtime.path != "reference" and fp32_on_cpu:
             from gcbench.nets.kernels import prefer_onednn
 
             prefer_onednn(network)
         return network
+
+    def on_path(self, **changes: str) -> Method:
+        """The same method, not loaded, with another `path` or `precision`."""
+        return type(self)(self.variant, replace(self.runtime, **changes))  # type: ignore[arg-type]
 
     def flops_per_evaluation(self) -> float | None:
         """Floating-point operations of one evaluation, for the bill; None when not known."""

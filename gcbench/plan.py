@@ -112,6 +112,7 @@ class PlannedRun:
             **asdict(self.spec),
             **({} if self.design is None else {"design": self.design.as_json()}),
             "suite": self.suite,
+            "path": self.method.runtime.path,
             "shard_size": SHARD_SIZE,
             "sample_ids": [s.id for s in self.benchmark.samples],
             "labels": [s.label for s in self.benchmark.samples],

@@ -12,6 +12,7 @@ from gcbench.engine.audit import audit_of, check_audit, compare
 from gcbench.engine.run import execute
 from gcbench.errors import PARTIAL_RESULT, GcbenchError
 from gcbench.method import Method, Runtime
+from gcbench.paths import on_path
 from gcbench.plan import PlannedRun, plan
 from gcbench.registry import Registry
 from gcbench.scores import decide, rule_for
@@ -44,6 +45,7 @@ def run_session(
     results: Path,
     rerun: str,
     dry_run: bool,
+    path: str = "auto",
     strategy: str = "exhaustive",
     delta: float | None = None,
     keep: int | None = None,
@@ -74,6 +76,7 @@ def run_session(
     planned = plan(chosen_methods, loaded, store, trials=trials, seed=seed, strategy=how)
     for one in planned:
         rule_for(rule or "mean", one.design)
+    planned = [on_path(one, path, rerun) for one in planned]
     console = Console()
     if dry_run:
         console.print(_bill(planned))

@@ -122,12 +122,16 @@ class Run:
     def begun(self) -> bool:
         return (self.path / "run.json").is_file()
 
-    def begin(self, spec: Mapping[str, Any]) -> None:
-        """Records what is about to be run. Harmless when another process did so already."""
+    def begin(self, spec: Mapping[str, Any], *, anew: bool = False) -> None:
+        """Records what is about to be run. Harmless when another process did so already.
+
+        `anew` replaces the record of a run whose scores are about to be replaced.
+        """
         with explained(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-        if not self.begun:
+        if anew or not self.begun:
             write_json(self.path / "run.json", spec)
+            self.__dict__.pop("spec", None)
 
     def shard_file(self, index: int) -> Path:
         return self.path / f"scores-{index:05d}.parquet"

@@ -34,6 +34,7 @@ RANKS = {
     "store": 4,
     "registry": 5,
     "plan": 5,
+    "paths": 6,
     "provenance": 5,
     "engine": 6,
     "report": 6,

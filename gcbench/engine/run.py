@@ -72,7 +72,7 @@ def execute(
 
     if rerun == "all" or planned.missing_shards:
         load()  # first, so that a checkpoint that does not fit leaves no trace
-    run.begin(planned.record())
+    run.begin(planned.record(), anew=rerun == "all")
     device = planned.method.runtime.device.partition(":")[0]
     size = BatchSize(batch_size or AUTO_BATCH_SIZE.get(device, 64))
 

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gcbench.nets import decoder_parts as parts
-from gcbench.nets.decoder import TransformerBlock
+from gcbench.nets.decoder import Attention, TransformerBlock
 from gcbench.nets.kernels import can_compile, onednn_is_faster
 from gcbench.nets.llamagen_gpt import LlamaGenGPT
 from gcbench.nets.randar import RandAR
@@ -86,8 +86,7 @@ class FastDecoder:
     def __init__(self, network: RandAR | LlamaGenGPT, options: FastOptions) -> None:
         self.network, self.options = network, options
         attention = network.layers[0].attention
-        assert isinstance(attention.n_head, int) and isinstance(attention.n_kv_head, int)
-        assert isinstance(attention.head_dim, int)
+        assert isinstance(attention, Attention)
         weight = network.output.weight
         self.compiled = options.compile and can_compile(weight.device.type)
         on_cpu, fp32 = weight.device.type == "cpu", options.dtype == torch.float32
