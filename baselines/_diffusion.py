@@ -219,7 +219,8 @@ class LatentDiffusion(GenerativeMethod):
         import torch
 
         device = latent.device
-        mean, std = latent[work.image.to(device)].unbind(1)  # [P, C, h, w] each
+        seen = latent[work.image.to(device)]  # [P, ...]
+        mean, std = self.moments(seen).unbind(1)  # [P, C, h, w] each
         drawn, noise = (
             trials.draws["posterior"][work.image, 0].to(device),
             trials.draws["noise"][work.image, work.trial].to(device),
@@ -234,11 +235,29 @@ class LatentDiffusion(GenerativeMethod):
         bf16 = self.runtime.precision == "bf16"
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             time = self.model.t_embedder(torch.from_numpy(self.network_time(steps)).to(device))
-            tokens = self.model.embed(noisy)  # [P, N, D]
+            tokens = self.embed(noisy, seen, trials, work, alpha, sigma)  # [P, N, D]
             condition = time[pair] + self.model.y_embedder(work.classes.to(device))
             prediction = self.model.prediction(tokens[pair], condition)  # [E, C, h, w]
         found = self.process.noise(noisy[pair], prediction, alpha[pair])
         return -(found - noise[pair]).square().sum(dim=(1, 2, 3))
+
+    def moments(self, latent: torch.Tensor) -> torch.Tensor:
+        """Mean and deviation [P, 2, C, h, w] within what `encode` gave."""
+        return latent
+
+    def embed(
+        self,
+        noisy: torch.Tensor,
+        latent: torch.Tensor,
+        trials: Trials,
+        work: Work,
+        alpha: torch.Tensor,
+        sigma: torch.Tensor,
+    ) -> torch.Tensor:
+        """Tokens [P, N, D] of noisy latents [P, C, h, w], made from the pairs' `latent` [P, ...]
+        with the coefficients `alpha` of data and `sigma` of noise, [P, 1, 1, 1] each.
+        """
+        return self.model.embed(noisy)
 
     def network_time(self, steps: NDArray[np.int64]) -> NDArray[np.float32]:
         """What the network is told of the time at these steps."""

@@ -1,5 +1,7 @@
 """The diffusion classifiers on tiny networks: trials, grids, protocols, bad input."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,8 +13,9 @@ from gcbench.diffusion import timestep_grid
 from gcbench.engine.grid import score_images
 from gcbench.errors import GcbenchError
 from gcbench.method import Runtime, SampleKey, Variant
+from gcbench.nets.class_token import ClassToken
 from gcbench.nets.dit import DiT
-from gcbench.nets.sit import IREPA, REPA, SiT
+from gcbench.nets.sit import IREPA, REG, REPA, SiT
 from gcbench.nets.vae import VAE, LatentStatistics
 
 MODEL = {"input_size": 8, "hidden_size": 32, "depth": 2, "num_heads": 2, "num_classes": 5}
@@ -23,7 +26,17 @@ NETWORKS = {
     "sit": (SiT, MODEL),
     "sit-repa": (REPA, ALIGNED),
     "sit-irepa": (IREPA, ALIGNED),
+    "sit-reg": (REG, ALIGNED),
 }
+TEACHER = {
+    "architecture": "vit_tiny_patch16_224",
+    "image_size": 32,
+    "embed_dim": 6,
+    "depth": 1,
+    "num_heads": 2,
+}
+# The networks that a method has beside its model.
+ROLES = {"sit-irepa": ["autoencoder", "statistics"], "sit-reg": ["autoencoder", "teacher"]}
 CLASSES = (0, 1, 2, 3, 4)
 KEYS = [SampleKey(f"image-{i}", i) for i in range(3)]
 
@@ -44,7 +57,11 @@ def files(tmp_path_factory):
     statistics.latents_scale += torch.arange(4)
     statistics.latents_bias += 0.5
     networks = {name: randomised(kind(**model)) for name, (kind, model) in NETWORKS.items()}
-    networks |= {"autoencoder": VAE(**AUTOENCODER), "statistics": statistics}
+    networks |= {
+        "autoencoder": VAE(**AUTOENCODER),
+        "statistics": statistics,
+        "teacher": ClassToken(**TEACHER),
+    }
     paths = {name: folder / f"{name}.safetensors" for name in networks}
     for name, network in networks.items():
         save_file(network.state_dict(), paths[name])
@@ -54,7 +71,7 @@ def files(tmp_path_factory):
 @pytest.fixture(scope="module")
 def make(files, registry):
     def call(name="dit", weights=None, protocol="independent", **options):
-        roles = ["model", "autoencoder"] + ["statistics"] * (name == "sit-irepa")
+        roles = ["model", *ROLES.get(name, ["autoencoder"])]
         variant = Variant(
             name="tiny",
             label_space="five",
@@ -64,6 +81,7 @@ def make(files, registry):
                 "latent": {"scale": 0.7},
                 "image": {"grey": False},
                 "statistics": {},
+                "teacher": TEACHER,
             },
             checkpoints={role: ByHand("") for role in roles},
             image_size=16,
@@ -224,3 +242,28 @@ def test_published_variants_know_their_cost(registry):
     method = registry.method("dit")
     flops = method(method.variant_named("xl"), Runtime()).flops_per_evaluation()
     assert 0.99 < flops / (2 * 118.6e9) < 1.01
+
+
+def test_class_token_of_reg_is_noised_like_the_latent(make, images):
+    method = make("sit-reg")
+    batch = method.preprocess(images[0])[None]
+    drawn = method.trials(4, KEYS, 0).draws
+    assert drawn["class_token"].shape == (3, 4, 6)
+    with torch.inference_mode():
+        latent = method.encode(batch)
+        token = method.teacher(batch)
+        t = torch.tensor([0.125])
+        mean = method.moments(latent)[:, 0]
+        noisy = (1 - t) * mean + t * drawn["noise"][:1, 0]
+        noisy_token = (1 - t) * token + t * drawn["class_token"][:1, 0]
+        velocity, _, _ = method.model.with_class_token(noisy, t, torch.tensor([2]), noisy_token)
+    error = (noisy + (1 - t) * velocity - drawn["noise"][:1, 0]).square().sum()
+    np.testing.assert_allclose(scores(method, images, 4)[0, 0, 2], -error, rtol=1e-5)
+
+
+def test_teacher_of_another_width_is_refused(make, files, registry):
+    method = make("sit-reg")
+    wide = {**TEACHER, "embed_dim": 8}
+    variant = replace(method.variant, config={**method.variant.config, "teacher": wide})
+    with pytest.raises(GcbenchError, match="class tokens of width 6, its teacher makes 8"):
+        type(method)(variant, method.runtime).load()
