@@ -25,11 +25,13 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 
 
-def mini_variant(weights: str, note: str) -> Variant:
-    """A variant for the embedded suite: 32 px, 8 x 8 tokens, the classes of Fashion-MNIST."""
+def mini_variant(
+    weights: str, note: str, name: str = "mini", label_space: str = "fashion-10"
+) -> Variant:
+    """A variant for the embedded images: 32 px, 8 x 8 tokens, classes made of Fashion-MNIST's."""
     return Variant(
-        name="mini",
-        label_space="fashion-10",
+        name=name,
+        label_space=label_space,
         config={"image": {"grey": True}},
         checkpoints={"model": Shipped(weights), "tokenizer": Shipped("mini-vq")},
         image_size=32,
@@ -61,6 +63,9 @@ class RandAR(LlamaGenTokens):
     summary = "any-order autoregressive transformer, averaged over random token orders"
     variants: ClassVar[tuple[Variant, ...]] = (
         mini_variant("mini-randar", "trained on random orders"),
+        mini_variant(
+            "mini-randar-pairs", "two garments side by side", "pairs", "fashion-pairs-100"
+        ),
         imagenet_variant("l", SIZES["l"], published("randar-paper-l"), "the paper's RandAR-L"),
         imagenet_variant("xl", SIZES["xl"], published("randar-paper-xl"), "the paper's RandAR-XL"),
         imagenet_variant(
@@ -72,6 +77,7 @@ class RandAR(LlamaGenTokens):
     preprocessing_options = frozenset({"crop"})
     default_trials = 20
     max_trials: ClassVar[int | None] = None
+    proposal_evaluations: ClassVar[int | None] = 3  # a forward and a backward pass
     model: Network
 
     def load(self) -> None:
@@ -128,6 +134,21 @@ class RandAR(LlamaGenTokens):
         with torch.autocast(latent.device.type, torch.bfloat16, enabled=bf16):
             log_likelihood = self.model.token_log_likelihood(seen[pair], classes, orders[pair])
         return log_likelihood.sum(-1)
+
+    def propose(
+        self, latent: torch.Tensor, trials: Trials, classes: torch.Tensor, batch_size: int
+    ) -> torch.Tensor:
+        """First-order log-likelihoods [B, C] in the first order; see gcbench.nets.proposal."""
+        import torch
+
+        from gcbench.nets.proposal import first_order_scores
+
+        seen = latent[:, 0] if self.random_crop else latent  # [B, N]
+        orders = trials.draws["order"][:, 0].to(latent.device)  # [B, N]
+        at_once = max(1, batch_size // 4)  # what the gradient needs is kept
+        batches = zip(seen.split(at_once), orders.split(at_once), strict=True)
+        candidates = classes.to(latent.device)
+        return torch.cat([first_order_scores(self.model, t, o, candidates) for t, o in batches])
 
     def flops_per_evaluation(self) -> float:
         """Matrix products and causal attention of one sequence of 2N tokens."""

@@ -141,7 +141,7 @@ class _OnednnLinear(torch.autograd.Function):
     """``x @ weight.T`` through oneDNN in both directions; the weight is frozen."""
 
     @staticmethod
-    def forward(ctx, x, weight):  # type: ignore[no-untyped-def, override]
+    def forward(ctx, x, weight):  # type: ignore[no-untyped-def]
         ctx.save_for_backward(weight)
         return onednn_linear(x, weight)
 
