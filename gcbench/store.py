@@ -8,6 +8,7 @@ Layout, below the root:
     runs/<run name>/predictions.parquet predictions per sample for every rule and trial count; of a
                                         run that left evaluations out, its one decision
     runs/<run name>/calibration.json    what a race knew beforehand about the spread of scores
+    runs/<run name>/precision.json      how far bf16 moves the scores, by which near ties are told
     runs/<run name>/audit/              a run of the whole grid on some of the samples
     runs/<run name>/summary.json        accuracy, cost and provenance (tier 2)
 
@@ -41,7 +42,10 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Shard:
-    """Scores of consecutive samples: `values` [n, K, C] float32, failures by sample id."""
+    """Scores of consecutive samples: `values` [n, K, C] float32, failures by sample id.
+
+    `rescored` counts the evaluations of a bf16 run that were made again in fp32.
+    """
 
     index: int
     sample_ids: tuple[str, ...]
@@ -49,6 +53,7 @@ class Shard:
     values: np.ndarray[Any, np.dtype[np.float32]]
     seconds: float
     failures: Mapping[str, str]
+    rescored: int = 0
 
 
 class Store:
@@ -156,6 +161,7 @@ class Run:
             metadata={
                 "gcbench.seconds": f"{shard.seconds:.6f}",
                 "gcbench.failures": json.dumps(dict(shard.failures), sort_keys=True),
+                "gcbench.rescored": str(shard.rescored),
             },
         )
         with atomic_path(self.shard_file(shard.index)) as temporary:
@@ -184,6 +190,7 @@ class Run:
             values=values.reshape(-1, trials, len(self.spec["classes"])).astype(np.float32),
             seconds=float(metadata.get(b"gcbench.seconds", b"0")),
             failures=json.loads(metadata.get(b"gcbench.failures", b"{}")),
+            rescored=int(metadata.get(b"gcbench.rescored", b"0")),
         )
 
     def shards(self) -> list[Shard]:
@@ -213,6 +220,15 @@ class Run:
 
     def write_calibration(self, calibration: Mapping[str, Any]) -> None:
         write_json(self.path / "calibration.json", calibration)
+
+    @property
+    def precision(self) -> dict[str, Any] | None:
+        """What `write_precision` was given; None when there is none."""
+        file = self.path / "precision.json"
+        return _read_json(file) if file.is_file() else None
+
+    def write_precision(self, precision: Mapping[str, Any]) -> None:
+        write_json(self.path / "precision.json", precision)
 
     def audit(self, name: str) -> Run:
         """The run of that name that checks this one on some of its samples."""

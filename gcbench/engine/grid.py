@@ -17,6 +17,8 @@ from gcbench.strategy import EXHAUSTIVE, Strategy
 if TYPE_CHECKING:
     import torch
 
+    from gcbench.engine.near_ties import NearTies
+
 Values = np.ndarray[Any, np.dtype[np.float32]]
 
 
@@ -53,6 +55,7 @@ def score_images(
     batch_size: int,
     strategy: Strategy = EXHAUSTIVE,
     pooled: float = 0.0,
+    ties: NearTies | None = None,
 ) -> Values:
     """Raw scores [n, K, C] of loaded images; at most `batch_size` evaluations at a time.
 
@@ -61,6 +64,7 @@ def score_images(
     Args:
         images: of each sample, as `load_images` gives them: [3, H, W], or views [V, 3, H, W].
         pooled: variance of paired gaps on calibration images, for a race.
+        ties: scores near ties again in fp32, where the method runs in less.
 
     Raises:
         GcbenchError: the method returned something that is not a finite score.
@@ -78,13 +82,20 @@ def score_images(
     elif isinstance(method, GenerativeMethod):
         latent = encode_images(method, images)
         drawn = method.trials(trials, keys, seed)
-        if not strategy.exhaustive:
-            return _selected(method, latent, drawn, keys, candidates, strategy, pooled, batch_size)
-        scored = [
-            method.score(latent, drawn, work).float().cpu()
-            for work in full_grid((len(images), trials), candidates, batch_size)
-        ]
-        values = _assembled(scored, (len(images), trials, len(classes)), batch_size)
+        if strategy.exhaustive:
+            scored = [
+                method.score(latent, drawn, work).float().cpu()
+                for work in full_grid((len(images), trials), candidates, batch_size)
+            ]
+            values = _assembled(scored, (len(images), trials, len(classes)), batch_size)
+            check_finite(method, values, keys)
+        else:
+            values = _selected(
+                method, latent, drawn, keys, candidates, strategy, pooled, batch_size
+            )
+        if ties is not None:
+            ties.settle(latent, drawn, candidates, values, batch_size)
+        return values
     else:
         raise TypeError(f"{type(method).__name__} implements neither protocol")
     check_finite(method, values, keys)

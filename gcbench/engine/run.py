@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import TypeVar
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from gcbench.engine.calibration import race_variance
 from gcbench.engine.grid import load_images, score_images
 from gcbench.engine.locks import exclusive
+from gcbench.engine.near_ties import NearTies, near_ties
 from gcbench.engine.summary import summarise
 from gcbench.errors import GcbenchError
 from gcbench.method import SampleKey
@@ -76,10 +78,14 @@ def execute(
     device = planned.method.runtime.device.partition(":")[0]
     size = BatchSize(batch_size or AUTO_BATCH_SIZE.get(device, 64))
 
+    @cache
+    def ties() -> NearTies | None:
+        return _within_memory(size, lambda: near_ties(planned, size.value))
+
     def compute(index: int) -> None:
         nonlocal computed
         load()
-        shard = score_shard(planned, index, size)
+        shard = score_shard(planned, index, size, ties())
         run.write_shard(shard)
         computed = True
         on_shard(shard)
@@ -108,7 +114,9 @@ def execute(
             run.finish(summarise(planned, size.value, size.backed_off))
 
 
-def score_shard(planned: PlannedRun, index: int, size: BatchSize) -> Shard:
+def score_shard(
+    planned: PlannedRun, index: int, size: BatchSize, ties: NearTies | None = None
+) -> Shard:
     """Scores the samples of one shard; unreadable ones are recorded as failures."""
     pooled = _within_memory(size, lambda: race_variance(planned, size.value))
     start = time.perf_counter()
@@ -131,6 +139,7 @@ def score_shard(planned: PlannedRun, index: int, size: BatchSize) -> Shard:
                 batch_size=size.value,
                 strategy=planned.strategy,
                 pooled=pooled,
+                ties=ties,
             ),
         )
     return Shard(
@@ -140,6 +149,7 @@ def score_shard(planned: PlannedRun, index: int, size: BatchSize) -> Shard:
         values=values,
         seconds=time.perf_counter() - start,
         failures=failures,
+        rescored=ties.take_count() if ties is not None else 0,
     )
 
 

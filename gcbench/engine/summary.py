@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from gcbench.metrics import (
 from gcbench.plan import PlannedRun
 from gcbench.provenance import provenance
 from gcbench.scores import Scores
+from gcbench.store import Shard
 
 
 def summarise(planned: PlannedRun, batch_size: int, backed_off: bool) -> dict[str, Any]:
@@ -29,7 +30,9 @@ def summarise(planned: PlannedRun, batch_size: int, backed_off: bool) -> dict[st
     failures = {k: v for shard in shards for k, v in shard.failures.items()}
     scored = len(scores.sample_ids)
     calibration = planned.run.calibration or {}
-    seconds = sum(s.seconds for s in shards) + calibration.get("seconds", 0.0)
+    precision = planned.run.precision or {}
+    seconds = sum(s.seconds for s in shards)
+    seconds += calibration.get("seconds", 0.0) + precision.get("seconds", 0.0)
     return {
         "accuracy": accuracies(scores),
         "default_rule": planned.method.default_rule,
@@ -37,10 +40,20 @@ def summarise(planned: PlannedRun, batch_size: int, backed_off: bool) -> dict[st
         "coverage": {"scored": scored, "total": len(planned.benchmark), "failures": failures},
         **evaluations(planned, scores, calibration),
         "seconds_per_image": round(seconds / max(1, scored), 6),
+        **({"near_ties": _near_ties(shards, precision)} if precision else {}),
         "scores_digest": scores_digest(scores),
         "batch_size": batch_size,
         "batch_size_backed_off": backed_off,
         "provenance": provenance(planned.method.runtime.device),
+    }
+
+
+def _near_ties(shards: Sequence[Shard], precision: Mapping[str, Any]) -> dict[str, Any]:
+    """The error of bf16, and the evaluations that were made in fp32 on account of it."""
+    return {
+        "centred_error": precision["centred_error"],
+        "rescored": sum(s.rescored for s in shards),
+        "calibration_evaluations": precision["evaluations"],
     }
 
 
