@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from gcbench.engine.grid import load_images, score_images
+from gcbench.errors import GcbenchError
 from gcbench.method import GenerativeMethod, Method, Runtime, SampleKey
 from gcbench.registry import Registry
 from gcbench.scores import RULES
@@ -24,6 +25,15 @@ CASES = [
 ]
 EMBEDDED = [n for f in REGISTRY.families if f.suite in ("mini", "pairs", "toy") for n in f.names]
 RUNNABLE = [case for case in CASES if case.values[1].name in ("mini", "pairs", "tiny")]
+
+
+def allows(method, trials):
+    try:
+        method.check_trials(trials)
+        method.protocol(trials)
+    except GcbenchError:
+        return False
+    return True
 
 
 class Loaded:
@@ -39,7 +49,7 @@ class Loaded:
         chosen = benchmark.choose("first-1").samples[:4]
         self.keys = [SampleKey(s.id, i) for i, s in enumerate(chosen)]
         self.classes = benchmark.classes
-        self.trials = min(3, method.max_trials or 3)
+        self.trials = next(n for n in (3, 20, 1) if allows(method, n))
         images, failures = load_images(method, chosen, self.keys, self.trials, seed=0)
         assert not failures
         self.images = list(images.values())
@@ -117,8 +127,12 @@ def test_scores_do_not_depend_on_the_other_candidate_classes(loaded):
 
 
 @on_every_method
-def test_first_trials_do_not_depend_on_how_many_follow(loaded):
-    close(loaded.scores(trials=1), loaded.scores()[:, :1])
+def test_smaller_runs_are_part_of_larger_ones(loaded):
+    """The first trials do not depend on how many follow, or the trials' design names others."""
+    design = loaded.method.design(loaded.trials)
+    smaller = {1: (0,)} if design is None else design.nested
+    for trials, chosen in smaller.items():
+        close(loaded.scores(trials=trials), loaded.scores()[:, list(chosen)])
 
 
 @on_every_method
