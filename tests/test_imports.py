@@ -38,10 +38,11 @@ RANKS = {
     "provenance": 5,
     "engine": 6,
     "report": 6,
-    "parity": 6,
+    "parity": 7,
     "training": 6,
     "fetch": 6,
     "data_status": 7,
+    "speed": 7,
     "session": 7,
     "cli": 8,
 }

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from gcbench.errors import GcbenchError
 from gcbench.parity import (
+    adaptive,
     avarc,
     diffusion,
     llamagen_gpt,
@@ -39,6 +40,7 @@ CHECKS: dict[str, Check] = {
     "crops": protocol.check_crops,
     "calc_statistics": protocol.check_statistics,
     "wilds_metrics": wilds_metrics.check,
+    "adaptive_li2023": adaptive.check,
     "dit_forward": diffusion.check_dit,
     "sit_forward": diffusion.check_sit,
     "repa_forward": diffusion.check_repa,

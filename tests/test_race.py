@@ -1,0 +1,112 @@
+"""The race's arithmetic: exact at the end, careful before, and as risky as it says."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from gcbench.engine.race import budget, looks, pooled_variance, survivors
+
+SCORES = arrays(np.float64, (3, 6, 5), elements=st.floats(-50, 50))
+MASKS = arrays(bool, (3, 5)).map(lambda mask: mask | (np.arange(5) == 2))
+
+
+def stay(values, alive=None, trials=20, pooled=1.0, spend=0.01):
+    alive = np.ones((len(values), values.shape[2]), bool) if alive is None else alive
+    return survivors(values, alive, trials=trials, pooled=pooled, spend=spend)
+
+
+@given(st.integers(1, 300))
+def test_looks_end_with_the_last_trial_and_grow(trials):
+    counts = looks(trials)
+    assert counts[0] == 1
+    assert counts[-1] == trials
+    assert all(a < b <= max(a + 1, 1.25 * a) for a, b in pairwise(counts))
+
+
+@given(st.integers(1, 300), st.floats(0, 1))
+def test_shares_of_the_budget_add_up_to_no_more_than_it(trials, delta):
+    shares = [budget(look, trials, delta) for look in range(len(looks(trials)))]
+    assert all(share >= 0 for share in shares)
+    assert sum(shares) <= delta
+    assert shares[-1] == 0  # after the last trial there is nothing left to risk
+
+
+@given(SCORES, MASKS, st.floats(0, 10), st.floats(0, 1))
+def test_leader_stays_and_the_dead_stay_dead(values, alive, pooled, spend):
+    left = stay(values, alive, pooled=pooled, spend=spend)
+    assert not (left & ~alive).any()
+    leaders = np.where(alive, values.mean(axis=1), -np.inf).argmax(axis=1)
+    assert left[np.arange(3), leaders].all()
+
+
+@given(SCORES, MASKS, st.floats(0, 10))
+def test_nothing_is_dropped_without_a_budget(values, alive, pooled):
+    assert (stay(values, alive, pooled=pooled, spend=0.0) == alive).all()
+
+
+@given(SCORES, st.floats(0, 10), st.floats(0, 1), st.floats(0, 1))
+def test_larger_budget_drops_at_least_as_much(values, pooled, one, other):
+    small, large = sorted((one, other))
+    assert not (
+        stay(values, pooled=pooled, spend=large) & ~stay(values, pooled=pooled, spend=small)
+    ).any()
+
+
+@given(SCORES, st.floats(0, 10), st.floats(0.001, 1))
+def test_less_variance_drops_at_least_as_much(values, pooled, spend):
+    steady = stay(values, pooled=pooled, spend=spend)
+    noisy = stay(values, pooled=4 * pooled + 1, spend=spend)
+    assert not (steady & ~noisy).any()
+
+
+@given(SCORES, st.floats(0.1, 10))
+def test_after_the_last_trial_only_those_level_with_the_leader_are_left(values, pooled):
+    left = stay(values, trials=6, pooled=pooled, spend=1e-6)
+    means = values.mean(axis=1)
+    behind = means < means.max(axis=1, keepdims=True) - 1e-9
+    assert not (left & behind).any()
+
+
+@given(SCORES, MASKS)
+def test_scores_of_dropped_classes_are_not_read(values, alive):
+    gone = np.where(alive[:, None], values, np.nan)
+    assert (stay(gone, alive) == stay(values, alive)).all()
+
+
+def test_images_are_raced_apart():
+    values = np.random.default_rng(0).normal(0, 3, (8, 3, 12))
+    whole = stay(values)
+    for row in range(8):
+        assert (stay(values[row : row + 1]) == whole[row]).all()
+
+
+def test_pooled_variance_is_that_of_the_gaps_to_the_best():
+    rng = np.random.default_rng(0)
+    values = rng.normal(0, 2, (400, 4, 6)) - 20 * np.arange(6)
+    assert pooled_variance(values) == pytest.approx(2 * 2**2, rel=0.05)
+    # What all classes share in a trial cancels out.
+    shared = rng.normal(0, 100, (400, 4, 1))
+    assert pooled_variance(values + shared) == pytest.approx(pooled_variance(values))
+
+
+@pytest.mark.parametrize("delta", [0.2, 0.02])
+def test_disagreements_stay_below_delta_when_the_model_holds(delta):
+    rng = np.random.default_rng(0)
+    images, trials, classes, noise = 4000, 20, 8, 3.0
+    values = rng.normal(0, 2, (images, 1, classes)) + rng.normal(
+        0, noise, (images, trials, classes)
+    )
+    alive, done = np.ones((images, classes), bool), 0
+    spent = 0
+    for look, count in enumerate(looks(trials)):
+        spent += int(alive[alive.sum(1) > 1].sum()) * (count - done)
+        spend = budget(look, trials, delta)
+        args = {"trials": trials, "pooled": 2 * noise**2, "spend": spend}
+        alive, done = survivors(values[:, :count], alive, **args), count
+    best = np.where(alive, values.mean(axis=1), -np.inf).argmax(axis=1)
+    assert (best != values.mean(axis=1).argmax(axis=1)).mean() <= delta
+    assert spent < 0.8 * values.size
