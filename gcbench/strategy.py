@@ -57,14 +57,15 @@ class Strategy:
     def resolved(self, trials: int, classes: int) -> Strategy:
         """The strategy for a grid of that size, defaults filled in, checked.
 
-        A proposal keeps 40 of 100 classes unless told otherwise; the default schedule is that of Li
-        et al. 2023, five classes after a tenth of the trials.
+        A proposal keeps a fifth of the classes unless told otherwise, but no fewer than five; the
+        default schedule is in the manner of Li et al. 2023, five classes after a tenth of the
+        trials.
 
         Raises:
             GcbenchError: a parameter does not fit the grid.
         """
         if self.proposes:
-            keep = min(classes, max(1, round(0.4 * classes))) if self.keep is None else self.keep
+            keep = min(classes, max(5, classes // 5)) if self.keep is None else self.keep
             if not 1 <= keep <= classes:
                 raise GcbenchError(
                     f"--keep {keep}: expected 1 to {classes}, the benchmark's classes"

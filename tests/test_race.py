@@ -8,15 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from gcbench.engine.race import budget, looks, pooled_variance, survivors
+from gcbench.engine.race import Spread, budget, looks, measure_spread, survivors
 
 SCORES = arrays(np.float64, (3, 6, 5), elements=st.floats(-50, 50))
 MASKS = arrays(bool, (3, 5)).map(lambda mask: mask | (np.arange(5) == 2))
 
 
-def stay(values, alive=None, trials=20, pooled=1.0, spend=0.01):
+def stay(values, alive=None, trials=20, pooled=1.0, slope=0.0, spend=0.01):
     alive = np.ones((len(values), values.shape[2]), bool) if alive is None else alive
-    return survivors(values, alive, trials=trials, pooled=pooled, spend=spend)
+    return survivors(values, alive, trials=trials, spread=Spread(pooled, slope), spend=spend)
 
 
 @given(st.integers(1, 300))
@@ -84,13 +84,37 @@ def test_images_are_raced_apart():
         assert (stay(values[row : row + 1]) == whole[row]).all()
 
 
-def test_pooled_variance_is_that_of_the_gaps_to_the_best():
+@given(SCORES, st.floats(0, 10), st.floats(0.001, 1))
+def test_variance_that_grows_with_the_gap_drops_no_more(values, pooled, spend):
+    flat = stay(values, pooled=pooled, spend=spend)
+    growing = stay(values, pooled=pooled, slope=2.0, spend=spend)
+    assert not (flat & ~growing).any()
+
+
+def test_spread_of_equal_noise_is_level():
     rng = np.random.default_rng(0)
     values = rng.normal(0, 2, (400, 4, 6)) - 20 * np.arange(6)
-    assert pooled_variance(values) == pytest.approx(2 * 2**2, rel=0.05)
+    spread = measure_spread(values)
+    assert spread.variance(np.array([0.0, 50.0])) == pytest.approx(2 * 2**2, rel=0.15)
     # What all classes share in a trial cancels out.
-    shared = rng.normal(0, 100, (400, 4, 1))
-    assert pooled_variance(values + shared) == pytest.approx(pooled_variance(values))
+    shared = measure_spread(values + rng.normal(0, 100, (400, 4, 1)))
+    assert (shared.level, shared.slope) == pytest.approx((spread.level, spread.slope))
+
+
+def test_spread_of_noise_that_grows_with_the_gap_is_a_slope():
+    rng = np.random.default_rng(0)
+    behind = np.array([0.0, 5, 20, 60, 100, 200])
+    values = rng.normal(0, 1, (2000, 4, 6)) * np.sqrt(1 + 0.5 * behind) - behind
+    spread = measure_spread(values)
+    assert spread.slope == pytest.approx(0.5, rel=0.2)
+    assert 0 <= spread.level < 8
+
+
+def test_scores_that_never_vary_have_no_spread():
+    spread = measure_spread(np.tile([3.0, 1.0, 1.0, -4.0], (2, 4, 1)))
+    assert (spread.level, spread.slope) == pytest.approx((0, 0))
+    assert measure_spread(np.zeros((2, 4, 3))) == Spread(0, 0)
+    assert measure_spread(np.zeros((2, 4, 2))) == Spread(0, 0)
 
 
 @pytest.mark.parametrize("delta", [0.2, 0.02])
@@ -105,7 +129,7 @@ def test_disagreements_stay_below_delta_when_the_model_holds(delta):
     for look, count in enumerate(looks(trials)):
         spent += int(alive[alive.sum(1) > 1].sum()) * (count - done)
         spend = budget(look, trials, delta)
-        args = {"trials": trials, "pooled": 2 * noise**2, "spend": spend}
+        args = {"trials": trials, "spread": Spread(2 * noise**2), "spend": spend}
         alive, done = survivors(values[:, :count], alive, **args), count
     best = np.where(alive, values.mean(axis=1), -np.inf).argmax(axis=1)
     assert (best != values.mean(axis=1).argmax(axis=1)).mean() <= delta

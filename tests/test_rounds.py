@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from gcbench.engine.adaptive import best, new_trials, spread_timesteps
+from gcbench.engine.race import Spread
 from gcbench.engine.rounds import flat_batches, schedule
 from gcbench.strategy import strategy_named
 
@@ -37,7 +38,7 @@ def test_batches_hold_every_living_class_once_and_are_nearly_equal(alive, size, 
 @pytest.mark.parametrize("trials", [1, 2, 20, 250])
 def test_race_visits_every_trial_once_in_the_order_given(trials):
     order = np.random.default_rng(0).permutation(trials).tolist()
-    rounds, _ = schedule(strategy_named("race"), order, pooled=1.0)
+    rounds, _ = schedule(strategy_named("race"), order, spread=Spread(1.0))
     assert [k for trials in rounds for k in trials] == order
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import time
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from gcbench.engine.grid import check_finite, encode_images, load_images
 from gcbench.engine.locks import exclusive
-from gcbench.engine.race import pooled_variance
+from gcbench.engine.race import NO_SPREAD, Spread, measure_spread
 from gcbench.engine.rounds import evaluate_rounds
 from gcbench.errors import GcbenchError
 from gcbench.method import GenerativeMethod, SampleKey
@@ -20,18 +21,19 @@ IMAGES = 8
 TRIALS = 4
 
 
-def race_variance(planned: PlannedRun, batch_size: int) -> float:
-    """The variance of paired gaps on a few images of the run, all classes in a few trials.
+def race_spread(planned: PlannedRun, batch_size: int) -> Spread:
+    """The spread of paired gaps on a few images of the run, all classes in a few trials.
 
-    Measured by whoever needs it first and kept beside the run; 0 where no race needs it. The images
-    are chosen by a hash of their ids, so that anyone measures the same. Their labels are not used.
+    Measured by whoever needs it first and kept beside the run; none where no race needs it. The
+    images are chosen by a hash of their ids, so that anyone measures the same. Their labels are
+    not used.
 
     Raises:
         GcbenchError: none of these images can be read.
     """
     spec = planned.spec
     if not planned.strategy.races or spec.trials == 1 or len(spec.classes) == 1:
-        return 0.0
+        return NO_SPREAD
     found = planned.run.calibration
     if found is None:
         with exclusive(planned.run.path / "locks" / "calibration", wait=True):
@@ -39,11 +41,11 @@ def race_variance(planned: PlannedRun, batch_size: int) -> float:
             if found is None:
                 found = measured(planned, batch_size)
                 planned.run.write_calibration(found)
-    return float(found["pooled_variance"])
+    return Spread(found["level"], found["slope"])
 
 
 def measured(planned: PlannedRun, batch_size: int) -> dict[str, Any]:
-    """The variance with its cost, as `calibration.json` holds it."""
+    """The spread with its cost, as `calibration.json` holds it."""
     import torch
 
     start = time.perf_counter()
@@ -77,7 +79,7 @@ def measured(planned: PlannedRun, batch_size: int) -> dict[str, Any]:
     scores = values[:, trials]  # [M, k, C]
     check_finite(method, scores, keys)
     return {
-        "pooled_variance": pooled_variance(scores),
+        **asdict(measure_spread(scores)),
         "sample_ids": [key.id for key in keys],
         "trials": trials,
         "evaluations": scores.size,

@@ -9,6 +9,7 @@ import numpy as np
 
 from gcbench.bench import Sample
 from gcbench.engine import adaptive
+from gcbench.engine.race import NO_SPREAD, Spread
 from gcbench.engine.rounds import evaluate_rounds, schedule
 from gcbench.errors import GcbenchError
 from gcbench.method import DiscriminativeMethod, GenerativeMethod, Method, SampleKey, Trials, Work
@@ -54,7 +55,7 @@ def score_images(
     seed: int,
     batch_size: int,
     strategy: Strategy = EXHAUSTIVE,
-    pooled: float = 0.0,
+    spread: Spread = NO_SPREAD,
     ties: NearTies | None = None,
 ) -> Values:
     """Raw scores [n, K, C] of loaded images; at most `batch_size` evaluations at a time.
@@ -63,7 +64,7 @@ def score_images(
 
     Args:
         images: of each sample, as `load_images` gives them: [3, H, W], or views [V, 3, H, W].
-        pooled: variance of paired gaps on calibration images, for a race.
+        spread: of paired gaps on calibration images, for a race.
         ties: scores near ties again in fp32, where the method runs in less.
 
     Raises:
@@ -91,7 +92,7 @@ def score_images(
             check_finite(method, values, keys)
         else:
             values = _selected(
-                method, latent, drawn, keys, candidates, strategy, pooled, batch_size
+                method, latent, drawn, keys, candidates, strategy, spread, batch_size
             )
         if ties is not None:
             ties.settle(latent, drawn, candidates, values, batch_size)
@@ -132,7 +133,7 @@ def _selected(
     keys: Sequence[SampleKey],
     candidates: torch.Tensor,
     strategy: Strategy,
-    pooled: float,
+    spread: Spread,
     batch_size: int,
 ) -> Values:
     """Scores [n, K, C] of what the strategy evaluates, NaN elsewhere."""
@@ -141,7 +142,7 @@ def _selected(
         proposed = method.propose(latent, drawn, candidates, batch_size).float().cpu().numpy()
         check_finite(method, proposed, keys)
         alive = adaptive.best(proposed[:, None], alive, strategy.keep or len(candidates))
-    rounds, rule = schedule(strategy, method.race_order(drawn.count), pooled)
+    rounds, rule = schedule(strategy, method.race_order(drawn.count), spread)
     values, made = evaluate_rounds(
         method, latent, drawn, candidates, rounds, rule, alive, batch_size
     )

@@ -12,12 +12,16 @@ about normal and the visited trials stand for all of them: a model, not a guaran
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 # A class's own variance, from k trials, is pooled with one from calibration images that counts as
 # much as these many trials.
 PSEUDO_TRIALS = 8
+# Classes of a calibration image among which all gaps count, not only those to the best.
+BEST_FEW = 4
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -46,20 +50,51 @@ def budget(look: int, trials: int, delta: float) -> float:
     return delta * (1 / counts[look] - 1 / counts[look + 1])
 
 
-def pooled_variance(values: NDArray[np.floating]) -> float:
-    """Mean variance of the paired gaps between the best class and every other.
+@dataclass(frozen=True)
+class Spread:
+    """Variance of a paired gap from trial to trial, as a line in the gap: ``level + slope * gap``.
+
+    Measured: the farther a class lies behind, the more its distance varies. One variance for all
+    would be that of the many far classes and keep the few near ones in the race for too long.
+    """
+
+    level: float = 0.0
+    slope: float = 0.0
+
+    def variance(self, gap: Floats) -> Floats:
+        """For gaps of any shape; below zero as at zero."""
+        return self.level + self.slope * np.maximum(gap, 0.0)
+
+
+NO_SPREAD = Spread()
+
+
+def measure_spread(values: NDArray[np.floating]) -> Spread:
+    """The line through the gaps between the best class and all, and among the best few.
+
+    Weighted least squares, neither coefficient negative. The pairs among the best few add small
+    gaps, without which the level would hang on one class per image.
 
     Args:
         values: scores [M, k, C] of M calibration images in k >= 2 trials.
     """
+    from scipy.optimize import nnls
+
     scores = np.asarray(values, np.float64)
-    gaps, rivals = _gaps(scores, np.ones((len(scores), scores.shape[-1]), bool))
-    variances = gaps.var(axis=1, ddof=1)  # [M, C]
-    return float(variances[rivals].mean()) if rivals.any() else 0.0
+    ranked = (-scores.mean(axis=1)).argsort(axis=1, kind="stable")[:, None]  # [M, 1, C]
+    scores = np.take_along_axis(scores, ranked, axis=2)  # best class first
+    few = min(BEST_FEW, scores.shape[2])
+    pairs = [scores[:, :, :1] - scores[:, :, 1:]]
+    pairs += [scores[:, :, i : i + 1] - scores[:, :, i + 1 : few] for i in range(1, few - 1)]
+    gaps = np.concatenate(pairs, axis=2)  # [M, k, pairs]
+    lead, variance = gaps.mean(axis=1).ravel(), gaps.var(axis=1, ddof=1).ravel()
+    weight = 1 / (lead + np.median(lead) / 2 + np.finfo(float).tiny)
+    (level, slope), _ = nnls(np.stack([weight, weight * lead], axis=1), weight * variance)
+    return Spread(float(level), float(slope))
 
 
 def survivors(
-    values: NDArray[np.floating], alive: Mask, *, trials: int, pooled: float, spend: float
+    values: NDArray[np.floating], alive: Mask, *, trials: int, spread: Spread, spend: float
 ) -> Mask:
     """The classes that stay in the race, [B, C]: the leader, and who may still overtake it.
 
@@ -67,7 +102,7 @@ def survivors(
         values: scores [B, k, C] of the trials so far; those of dropped classes are not read.
         alive: [B, C], at least one class per image.
         trials: K.
-        pooled: variance of paired gaps on calibration images.
+        spread: of paired gaps on calibration images.
         spend: sum of the chances of overtaking that may be given up per image.
     """
     from scipy.stats import t as student
@@ -78,9 +113,10 @@ def survivors(
     lead = gaps.mean(axis=1)  # [B, C]
     squares = ((gaps - lead[:, None]) ** 2).sum(axis=1)
     freedom = count - 1 + PSEUDO_TRIALS
-    spread = np.sqrt((squares + PSEUDO_TRIALS * pooled) / freedom * (1 / count - 1 / trials))
+    variance = (squares + PSEUDO_TRIALS * spread.variance(lead)) / freedom
+    error = np.sqrt(variance * (1 / count - 1 / trials))
     with np.errstate(divide="ignore", invalid="ignore"):
-        chance = student.sf(np.where(lead > 0, lead / spread, 0.0), freedom)
+        chance = student.sf(np.where(lead > 0, lead / error, 0.0), freedom)
     chance = np.where(rivals, chance, np.inf)  # [B, C]
     order = chance.argsort(axis=1, kind="stable")
     total = np.take_along_axis(chance, order, axis=1).cumsum(axis=1)

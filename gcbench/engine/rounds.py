@@ -27,13 +27,13 @@ Rule = Callable[[int, Scored, Mask], Mask]
 
 
 def schedule(
-    strategy: Strategy, order: Sequence[int], pooled: float
+    strategy: Strategy, order: Sequence[int], spread: race.Spread
 ) -> tuple[list[list[int]], Rule]:
     """The trials of each round, and the rule that says who goes on after it.
 
     Args:
         order: in which a race visits the K trials.
-        pooled: variance of paired gaps on calibration images, for a race.
+        spread: of paired gaps on calibration images, for a race.
     """
     trials = len(order)
     if strategy.races:
@@ -43,7 +43,7 @@ def schedule(
 
         def overtakers(index: int, scores: Scored, alive: Mask) -> Mask:
             spend = race.budget(index, trials, delta)
-            return race.survivors(scores, alive, trials=trials, pooled=pooled, spend=spend)
+            return race.survivors(scores, alive, trials=trials, spread=spread, spend=spend)
 
         return [list(order[a:b]) for a, b in zip(starts, counts, strict=True)], overtakers
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from gcbench.engine.calibration import race_variance
+from gcbench.engine.calibration import race_spread
 from gcbench.engine.grid import load_images, score_images
 from gcbench.engine.locks import exclusive
 from gcbench.engine.near_ties import NearTies, near_ties
@@ -118,7 +118,7 @@ def score_shard(
     planned: PlannedRun, index: int, size: BatchSize, ties: NearTies | None = None
 ) -> Shard:
     """Scores the samples of one shard; unreadable ones are recorded as failures."""
-    pooled = _within_memory(size, lambda: race_variance(planned, size.value))
+    spread = _within_memory(size, lambda: race_spread(planned, size.value))
     start = time.perf_counter()
     positions = planned.shard_samples(index)
     samples = [planned.benchmark.samples[p] for p in positions]
@@ -138,7 +138,7 @@ def score_shard(
                 seed=spec.seed,
                 batch_size=size.value,
                 strategy=planned.strategy,
-                pooled=pooled,
+                spread=spread,
                 ties=ties,
             ),
         )
