@@ -96,7 +96,7 @@ def test_every_evaluation_is_counted(plan_toy):
     run = raced(plan_toy).run
     made = np.isfinite(run.scores().values)
     calibration = run.calibration
-    assert calibration["evaluations"] == 8 * 4 * 5
+    assert calibration["evaluations"] == 16 * 4 * 5
     total = run.summary["evaluations_per_image"] * len(made)
     assert total == pytest.approx(made.sum() + calibration["evaluations"], abs=1)
     assert run.summary["strategy"]["gain"] == pytest.approx(100 * len(made) / total, rel=1e-3)

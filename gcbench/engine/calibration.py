@@ -17,7 +17,7 @@ from gcbench.errors import GcbenchError
 from gcbench.method import GenerativeMethod, SampleKey
 from gcbench.plan import PlannedRun
 
-IMAGES = 8
+IMAGES = 16
 TRIALS = 4
 
 
