@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from gcbench.errors import GcbenchError
 
 PREPROCESSING = ("mean", "std", "size", "interpolation", "crop", "posterior", "timesteps")
 DEFAULT_RESULTS = Path("results/local")
+ARGUMENTS = "gcbench.arguments"  # where a context keeps the words of the command line
 
 
 class Cli(click.Group):
@@ -23,13 +25,22 @@ class Cli(click.Group):
         try:
             return super().invoke(ctx)
         except GcbenchError as error:
+            if type(error).__name__ == "Interrupted":
+                _say_how_to_resume(ctx, error.message)
+                ctx.exit(error.exit_code)
             click.secho(f"error: {error.message}", fg="red", err=True)
             if error.hint:
                 click.echo(f"hint: {error.hint}", err=True)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
-            click.echo("\ninterrupted; run the same command again to go on from here", err=True)
+            _say_how_to_resume(ctx, "\ninterrupted at once; the shard at hand is lost")
             ctx.exit(130)
+
+
+def _say_how_to_resume(ctx: click.Context, what: str) -> None:
+    arguments = ctx.meta.get(ARGUMENTS)
+    again = "the same command" if arguments is None else shlex.join(["gcbench", *arguments])
+    click.echo(f"{what}\nresume with: {again}", err=True)
 
 
 @click.group(cls=Cli, context_settings={"help_option_names": ["-h", "--help"]})
@@ -154,7 +165,25 @@ def _results_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
-@main.command()
+class RunCommand(click.Command):
+    """Remembers its words, for worker processes and for the line that resumes it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        plugins = [word for folder in ctx.obj or () for word in ("--plugins", str(folder))]
+        ctx.meta[ARGUMENTS] = [*plugins, "run", *args]
+        return super().parse_args(ctx, args)
+
+
+def _part(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, int]:
+    index, slash, count = value.partition("/")
+    if slash and index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count):
+        return int(index), int(count)
+    raise GcbenchError(
+        f"--shard {value}: expected i/n with i from 1 to n", hint="for example --shard 3/8"
+    )
+
+
+@main.command(cls=RunCommand)
 @click.option("--method", "methods", multiple=True, required=True, callback=_split)
 @click.option(
     "--bench", "benches", multiple=True, required=True, callback=_split, help="or suite:NAME"
@@ -182,6 +211,11 @@ def _results_option(function: Callable[..., Any]) -> Callable[..., Any]:
 @_preprocessing_options
 @_results_option
 @click.option("--rerun", type=click.Choice(["missing", "failed", "all"]), default="missing")
+@click.option("--devices", help="One process on each: N, or cuda:0,cuda:1 or cpu:0-1,cpu:2-3.")
+@click.option("--executor", type=click.Choice(["local", "ray"]), default="local")
+@click.option("--address", help="Of the Ray cluster; without it one is started here.")
+@click.option("--shard", "part", default="1/1", callback=_part, help="Only part i of n, as 3/8.")
+@click.option("--worker", type=int, hidden=True)
 @click.option("--dry-run", is_flag=True, help="Show what would be computed and stop.")
 @click.option(
     "--strategy",
@@ -193,13 +227,23 @@ def _results_option(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--keep", type=int, help="Classes that go from the proposal into the race.")
 @click.option("--stages", help="Schedule of adaptive-li2023, as 2:5,20:1 (TRIALS:CLASSES).")
 @click.option("--audit", type=float, help="Share of the images to score exhaustively too.")
-def run(**options: Any) -> None:
+@click.pass_context
+def run(ctx: click.Context, /, **options: Any) -> None:
     """Score benchmarks with methods; finished work is kept and never done twice."""
+    from gcbench.executors import Sharing
     from gcbench.session import run_session
 
+    sharing = Sharing(
+        part=options.pop("part"),
+        devices=options.pop("devices") or None,
+        kind=options.pop("executor"),
+        address=options.pop("address"),
+        worker=options.pop("worker"),
+        command=[sys.executable, "-m", "gcbench.cli", *ctx.meta[ARGUMENTS]],
+    )
     given = {name: options.pop(name) for name in PREPROCESSING}
     preprocessing = {name: value for name, value in given.items() if value is not None}
-    sys.exit(run_session(_registry(), preprocessing=preprocessing, **options))
+    sys.exit(run_session(_registry(), sharing=sharing, preprocessing=preprocessing, **options))
 
 
 @main.command()

@@ -21,10 +21,11 @@ class Registry:
     """All plugins that this process can see, by name."""
 
     def __init__(self, extra: Iterable[Path] = ()):
+        self.extra = tuple(extra)
         self.methods: dict[str, type[Method]] = {}
         self.families: list[BenchmarkFamily] = []
         self._origin: dict[str, str] = {}
-        for module in _modules(extra):
+        for module in _modules(self.extra):
             for cls in _defined_in(module, Method):
                 self._claim(f"method {cls.name}", module)
                 self.methods[cls.name] = cls

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from gcbench.engine.audit import audit_of, check_audit, compare
-from gcbench.engine.run import execute
+from gcbench.engine.interrupt import stop_on_signals
 from gcbench.errors import PARTIAL_RESULT, GcbenchError
+from gcbench.executors import ALONE, Sharing, executor
 from gcbench.method import Method, Runtime
 from gcbench.paths import on_path
 from gcbench.plan import PlannedRun, plan
+from gcbench.progress import shown
 from gcbench.registry import Registry
 from gcbench.scores import decide, rule_for
 from gcbench.stats import wilson_interval
@@ -27,41 +29,116 @@ EFFECTIVE_FLOPS = 100e12
 def run_session(
     registry: Registry,
     *,
+    rule: str | None,
+    batch_size: int | None,
+    rerun: str,
+    dry_run: bool,
+    sharing: Sharing = ALONE,
+    audit: float | None = None,
+    **planning: Any,
+) -> int:
+    """Plans and executes the runs; returns the exit code (0, or 3 when a cell is partial).
+
+    Args:
+        sharing: which processes do the work.
+        audit: share of the images that a strategy is checked on.
+        planning: the rest, see `planned_runs`.
+
+    Raises:
+        GcbenchError: a name is unknown, arguments contradict each other, or a run cannot start.
+        Interrupted: it was asked to stop; finished shards are stored.
+    """
+    from rich.console import Console
+
+    check_audit(audit, planning.get("strategy", "exhaustive"), planning["protocol"])
+    planning |= {"rule": rule, "rerun": rerun}
+    planned = planned_runs(registry, **planning)
+    console = Console(quiet=sharing.worker is not None)
+    if dry_run:
+        console.print(_bill(planned))
+        return 0
+    Store(planning["results"]).create()
+    note = partial(console.print, highlight=False, soft_wrap=True)
+    plan_again = partial(_plan_again, registry.extra, planning, audit)
+    code = 0
+    with (
+        stop_on_signals(partial(print, file=sys.stderr)) as stop,
+        executor(sharing, rerun, plan_again, note) as run_one,
+    ):
+        how = {"batch_size": batch_size, "rerun": rerun, "stop": sharing.until(stop)}
+        for one in planned:
+            checked = None if audit is None else audit_of(one, audit)
+            complete = True
+            for each in (one, *([] if checked is None else [checked])):
+                with shown(each, console, _decision(each, rule)) as show:
+                    complete &= run_one(each, on_shard=show, **how)
+            if not complete:
+                _explain_incomplete(one, note, alone=sharing.whole)
+                continue
+            if checked is not None:
+                one.run.add_to_summary(audit=compare(one, checked))
+            summary = one.run.summary or {}
+            note(summary_line(one, rule))
+            if summary["coverage"]["failures"]:
+                code = PARTIAL_RESULT
+    return code
+
+
+def _plan_again(
+    plugins: Sequence[Path], planning: Mapping[str, Any], audit: float | None
+) -> list[PlannedRun]:
+    """The plan, made from plain values in another process, audits included."""
+    planned = planned_runs(Registry(plugins), **planning)
+    return [*planned, *(audit_of(one, audit) for one in planned if audit is not None)]
+
+
+def _decision(planned: PlannedRun, rule: str | None) -> Callable[[Shard], Any]:
+    if not planned.strategy.exhaustive:
+        return lambda shard: decide(shard.values)
+    combine = rule_for(rule or planned.method.default_rule, planned.design)
+    return lambda shard: combine(shard.values).argmax(axis=-1)
+
+
+def _explain_incomplete(planned: PlannedRun, note: Callable[[str], object], *, alone: bool) -> None:
+    there = f"{len(planned.run.present())} of {planned.shard_count} shards are there"
+    name = f"{planned.spec.method} · {planned.spec.benchmark}"
+    if alone:
+        raise GcbenchError(f"{name}: {there}", hint="run the same command again", exit_code=1)
+    note(f"{name}: {there}; the process that finds all of them writes the summary")
+
+
+def planned_runs(
+    registry: Registry,
+    *,
     methods: Sequence[str],
     benches: Sequence[str],
     variant: str | None,
     trials: int | None,
-    rule: str | None,
     seed: int,
     limit_per_class: int | None,
     subset: str | None,
     device: str,
     precision: str,
     protocol: str,
-    batch_size: int | None,
     checkpoints: Mapping[str, Path],
     preprocessing: Mapping[str, Any],
     data_root: Path | None,
     results: Path,
+    rule: str | None,
     rerun: str,
-    dry_run: bool,
     path: str = "auto",
     strategy: str = "exhaustive",
     delta: float | None = None,
     keep: int | None = None,
     stages: str | None = None,
-    audit: float | None = None,
-) -> int:
-    """Plans and executes the runs; returns the exit code (0, or 3 when a cell is partial).
+) -> list[PlannedRun]:
+    """Every method on every benchmark, checked; nothing is computed or written.
 
     Raises:
-        GcbenchError: a name is unknown, arguments contradict each other, or a run cannot start.
+        GcbenchError: a name is unknown, arguments contradict each other, or data are missing.
     """
-    from rich.console import Console
-
     how = strategy_named(strategy, delta=delta, keep=keep, stages=stages)
     _check_rule(rule, how)
-    check_audit(audit, strategy, protocol)
     chosen = _subset(limit_per_class, subset)
     loaded = [registry.benchmark(n, data_root).choose(chosen) for n in _expand(registry, benches)]
     runtime = Runtime(
@@ -76,24 +153,7 @@ def run_session(
     planned = plan(chosen_methods, loaded, store, trials=trials, seed=seed, strategy=how)
     for one in planned:
         rule_for(rule or "mean", one.design)
-    planned = [on_path(one, path, rerun) for one in planned]
-    console = Console()
-    if dry_run:
-        console.print(_bill(planned))
-        return 0
-    store.create()
-    code = 0
-    for one in planned:
-        _run_with_progress(one, console, batch_size=batch_size, rerun=rerun, rule=rule)
-        if audit is not None:
-            checked = audit_of(one, audit)
-            _run_with_progress(checked, console, batch_size=batch_size, rerun=rerun, rule=rule)
-            one.run.add_to_summary(audit=compare(one, checked))
-        summary = one.run.summary or {}
-        console.print(summary_line(one, rule), highlight=False, soft_wrap=True)
-        if summary["coverage"]["failures"]:
-            code = PARTIAL_RESULT
-    return code
+    return [on_path(one, path, rerun) for one in planned]
 
 
 def _check_rule(rule: str | None, strategy: Strategy) -> None:
@@ -202,61 +262,6 @@ def _bill(planned: Sequence[PlannedRun]) -> Any:
     counts = (f"{total_evaluations:,}", f"{total_bytes / 1e6:.1f}", f"{total_hours:.2f}")
     table.add_row("total", "", "", *counts)
     return table
-
-
-class _Live:
-    """Counts samples and hits as shards arrive."""
-
-    def __init__(self, planned: PlannedRun, rule: str):
-        self.classes = np.array(planned.spec.classes)
-        self.combine = rule_for(rule, planned.design) if planned.strategy.exhaustive else None
-        self.seen = self.correct = 0
-
-    def add(self, shard: Shard) -> int:
-        """Takes a shard in and returns the number of samples that it settles."""
-        if len(shard.labels):
-            if self.combine is None:
-                columns = decide(shard.values)
-            else:
-                columns = self.combine(shard.values).argmax(axis=-1)
-            predicted = self.classes[columns]
-            self.correct += int((predicted == np.array(shard.labels)).sum())
-        self.seen += len(shard.labels)
-        return len(shard.labels) + len(shard.failures)
-
-
-def _run_with_progress(
-    planned: PlannedRun, console: Any, *, batch_size: int | None, rerun: str, rule: str | None
-) -> None:
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    live = _Live(planned, rule or planned.method.default_rule)
-    title = f"{planned.spec.method} · {planned.spec.benchmark}"
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[accuracy]}"),
-        TimeElapsedColumn(),
-        TextColumn("ETA"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True, speed_estimate_period=300) as bar:
-        task = bar.add_task(title, total=len(planned.benchmark), accuracy="")
-
-        def show(shard: Shard) -> None:
-            settled = live.add(shard)
-            accuracy = f"accuracy {live.correct / live.seen:.3f}" if live.seen else ""
-            bar.update(task, advance=settled, accuracy=accuracy)
-
-        execute(planned, batch_size=batch_size, rerun=rerun, on_shard=show)
 
 
 def summary_line(planned: PlannedRun, rule: str | None = None) -> str:

@@ -44,7 +44,8 @@ SCHEMA = 1
 class Shard:
     """Scores of consecutive samples: `values` [n, K, C] float32, failures by sample id.
 
-    `rescored` counts the evaluations of a bf16 run that were made again in fp32.
+    `worker` names the process that computed them, `rescored` counts the evaluations of a bf16 run
+    that were made again in fp32.
     """
 
     index: int
@@ -53,6 +54,7 @@ class Shard:
     values: np.ndarray[Any, np.dtype[np.float32]]
     seconds: float
     failures: Mapping[str, str]
+    worker: str = ""
     rescored: int = 0
 
 
@@ -144,8 +146,16 @@ class Run:
     def has_shard(self, index: int) -> bool:
         return self.shard_file(index).is_file()
 
+    def present(self) -> set[int]:
+        """The indices of the shards that are there."""
+        return {int(p.stem.split("-")[1]) for p in self.path.glob("scores-*.parquet")}
+
     def write_shard(self, shard: Shard) -> None:
-        """Appends a shard in one step; an existing shard of that index is replaced."""
+        """Appends a shard in one step; an existing shard of that index is replaced.
+
+        What a writer of it left behind when it was killed is removed: one process at a time writes
+        a shard.
+        """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -160,10 +170,12 @@ class Run:
             },
             metadata={
                 "gcbench.seconds": f"{shard.seconds:.6f}",
+                "gcbench.worker": shard.worker,
                 "gcbench.failures": json.dumps(dict(shard.failures), sort_keys=True),
                 "gcbench.rescored": str(shard.rescored),
             },
         )
+        remove_leftovers(self.shard_file(shard.index))
         with atomic_path(self.shard_file(shard.index)) as temporary:
             pq.write_table(table, temporary, compression="zstd")
 
@@ -190,13 +202,13 @@ class Run:
             values=values.reshape(-1, trials, len(self.spec["classes"])).astype(np.float32),
             seconds=float(metadata.get(b"gcbench.seconds", b"0")),
             failures=json.loads(metadata.get(b"gcbench.failures", b"{}")),
+            worker=metadata.get(b"gcbench.worker", b"").decode(),
             rescored=int(metadata.get(b"gcbench.rescored", b"0")),
         )
 
     def shards(self) -> list[Shard]:
         """Every shard that is there, in order."""
-        indices = sorted(int(p.stem.split("-")[1]) for p in self.path.glob("scores-*.parquet"))
-        return [self.read_shard(index) for index in indices]
+        return [self.read_shard(index) for index in sorted(self.present())]
 
     def scores(self) -> Scores:
         """The raw scores of the samples that are there, in benchmark order."""
@@ -236,6 +248,8 @@ class Run:
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Writes the predictions of every rule and trial count, then the summary, last."""
+        for name in ("run.json", "predictions.parquet", "summary.json"):
+            remove_leftovers(self.path / name)
         with atomic_path(self.path / "predictions.parquet") as temporary:
             prediction_table(self.scores()).to_parquet(temporary, compression="zstd", index=False)
         write_json(self.path / "summary.json", summary)
@@ -289,6 +303,12 @@ def prediction_table(scores: Scores) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
+def remove_leftovers(final: Path) -> None:
+    """Deletes the temporary files of writers of `final` that were killed."""
+    for leftover in final.parent.glob(f".{final.name}.*.tmp"):
+        leftover.unlink(missing_ok=True)
+
+
 @contextmanager
 def atomic_path(final: Path) -> Iterator[Path]:
     """A temporary path beside `final` that is synced and renamed onto it when the block succeeds.
@@ -335,9 +355,16 @@ _REASONS = {
     errno.EPERM: ("no permission to write", "choose another folder with --results"),
     errno.EROFS: ("the file system is read-only", "choose another folder with --results"),
     errno.ENOTDIR: ("a part of the path is a file", "choose another folder with --results"),
-    errno.ENOENT: ("a part of the path is missing", "choose another folder with --results"),
+    errno.ENOENT: (
+        "a part of the path is missing",
+        "is the drive there? or choose another --results",
+    ),
     errno.ENAMETOOLONG: ("the path is too long", "choose another folder with --results"),
     errno.EEXIST: ("a file is in the way", "choose another folder with --results"),
+    errno.EIO: ("the drive fails", "check the drive and run the same command again"),
+    errno.ESTALE: ("the network drive went away", "mount it and run the same command again"),
+    errno.ENODEV: ("the drive went away", "attach it and run the same command again"),
+    errno.ETIMEDOUT: ("the network drive does not answer", "run the same command again later"),
 }
 
 

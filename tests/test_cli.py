@@ -133,7 +133,8 @@ def test_interrupt_says_how_to_go_on(gcbench, tmp_path, monkeypatch):
     monkeypatch.setattr("gcbench.engine.run.score_shard", interrupt)
     result = gcbench(*RUN, "--results", tmp_path)
     assert result.exit_code == 130
-    assert "run the same command again" in result.stderr
+    assert "interrupted at once; the shard at hand is lost" in result.stderr
+    assert "resume with: gcbench --plugins" in result.stderr
 
 
 def test_list_names_every_method_and_benchmark(gcbench, registry):

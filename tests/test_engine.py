@@ -133,7 +133,7 @@ def test_killed_and_resumed_run_equals_uninterrupted_run(
 ):
     whole = finished(plan_toy("whole"))
     command = ("run", "--method", "grey-level", "--bench", "greys", "--results", tmp_path / "cut")
-    killed = gcbench_process(*command, TOY_KILL_AT_IMAGE=str(image))
+    killed = gcbench_process(*command, TOY_SIGNALS=f"{image}:SIGKILL")
     assert killed.returncode == -9
     cut = plan_toy("cut")
     assert SHARD_SIZE * (cut.shard_count - len(cut.missing_shards)) >= image - SHARD_SIZE

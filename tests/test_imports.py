@@ -42,9 +42,11 @@ RANKS = {
     "training": 6,
     "fetch": 6,
     "data_status": 7,
+    "progress": 6,
     "speed": 7,
-    "session": 7,
-    "cli": 8,
+    "executors": 7,
+    "session": 8,
+    "cli": 9,
 }
 HEAVY = ("torch", "numpy", "pandas", "pyarrow", "matplotlib", "PIL", "scipy", "diffusers", "timm")
 

@@ -109,7 +109,7 @@ def test_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch, code):
 
 def test_unknown_os_errors_are_not_disguised(tmp_path, monkeypatch):
     def broken(handle):
-        raise OSError(errno.EIO, "i/o error")
+        raise OSError(errno.EBADF, "i/o error")
 
     monkeypatch.setattr(os, "fsync", broken)
     with pytest.raises(OSError, match="i/o error"):

@@ -179,4 +179,6 @@ def load_images(
                 images[position] = method.preprocess(image)
         except (OSError, ValueError) as error:
             failures[sample.id] = str(error) or type(error).__name__
+        except Exception as error:  # decoders raise many types for a damaged file
+            failures[sample.id] = f"{type(error).__name__}: {error}"
     return images, failures

@@ -1,11 +1,14 @@
 """Locks by which processes share out the shards of one run.
 
-They are advisory `flock` locks: the kernel drops them when their owner dies, however it dies, so
-there is no stale lock to recognise.
+They are advisory `flock` locks, on network drives too: the kernel, or the file server, drops them
+when their owner dies, however it dies, so that there is no stale lock to recognise. A drive that
+has no such locks costs time and never a result: processes may then compute the same shard, and the
+last one to finish replaces it by the same bits.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -13,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gcbench.store import explained
+
+UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 @contextmanager
@@ -22,11 +27,19 @@ def exclusive(path: Path, *, wait: bool) -> Iterator[bool]:
         path.parent.mkdir(exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+        with explained(path):
+            mine = _taken(handle, wait)
+        yield mine
     finally:
         os.close(handle)
+
+
+def _taken(handle: int, wait: bool) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+    return True

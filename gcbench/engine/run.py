@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
 
 from gcbench.engine.calibration import race_spread
-from gcbench.engine.grid import load_images, score_images
+from gcbench.engine.grid import Values, load_images, score_images
+from gcbench.engine.interrupt import Interrupted
 from gcbench.engine.locks import exclusive
 from gcbench.engine.near_ties import NearTies, near_ties
 from gcbench.engine.summary import summarise
 from gcbench.errors import GcbenchError
 from gcbench.method import SampleKey
 from gcbench.plan import PlannedRun
-from gcbench.store import Shard
+from gcbench.store import Run, Shard
 
 # On a CPU the activations of a few evaluations fill the caches; more only spills them.
 AUTO_BATCH_SIZE = {"cpu": 32, "cuda": 256}
 RERUN = ("missing", "failed", "all")
+POLL_SECONDS = 0.2  # between looks at a shard that another process is at
 OnShard = Callable[[Shard], None]
 T = TypeVar("T")
 
@@ -50,8 +53,12 @@ def execute(
     *,
     batch_size: int | None = None,
     rerun: str = "missing",
+    part: tuple[int, int] = (1, 1),
+    wait: bool = True,
+    worker: str = "",
+    stop: Callable[[], int | None] = lambda: None,
     on_shard: OnShard = lambda shard: None,
-) -> None:
+) -> bool:
     """Computes the shards that the store lacks, then writes predictions and summary.
 
     Any number of processes may execute the same run at once: they share out its shards. A shard is
@@ -61,57 +68,96 @@ def execute(
         batch_size: evaluations per forward pass; None chooses by device. Halved on out-of-memory.
         rerun: `missing` computes what is not there, `failed` also shards with unreadable samples,
             `all` computes everything anew, replacing shard by shard.
-        on_shard: called with each shard as it becomes known, stored ones included.
+        part: (i, n) computes the i-th of n equal parts, i from 1.
+        wait: whether to wait for shards that other processes are at, and to do those of processes
+            that died. Without it, whoever finds everything there writes the summary.
+        worker: this process's name, recorded with its shards.
+        stop: asked between shards; a signal's number means that the run is to stop here.
+        on_shard: called with each shard as it becomes known, those of others included.
+
+    Returns:
+        Whether the run is complete, its summary written.
+
+    Raises:
+        Interrupted: it was asked to stop.
+        GcbenchError: the networks do not load, or the store cannot be written.
     """
-    run = planned.run
-    loaded = computed = False
+    run, score = planned.run, ShardScorer(planned, batch_size)
+    computed = False
+    seen: set[int] = set()
 
-    def load() -> None:
-        nonlocal loaded
-        if not loaded:
-            planned.method.load()
-            loaded = True
+    def announce(shard: Shard) -> None:
+        if shard.index not in seen:
+            seen.add(shard.index)
+            on_shard(shard)
 
-    if rerun == "all" or planned.missing_shards:
-        load()  # first, so that a checkpoint that does not fit leaves no trace
+    todo = deque(range(part[0] - 1, planned.shard_count, part[1]))
+    if rerun == "all" or not run.present().issuperset(todo):
+        score.load()  # first, so that a checkpoint that does not fit leaves no trace
     run.begin(planned.record(), anew=rerun == "all")
-    device = planned.method.runtime.device.partition(":")[0]
-    size = BatchSize(batch_size or AUTO_BATCH_SIZE.get(device, 64))
-
-    @cache
-    def ties() -> NearTies | None:
-        return _within_memory(size, lambda: near_ties(planned, size.value))
-
-    def compute(index: int) -> None:
-        nonlocal computed
-        load()
-        shard = score_shard(planned, index, size, ties())
-        run.write_shard(shard)
-        computed = True
-        on_shard(shard)
-
-    taken_elsewhere = []
-    for index in range(planned.shard_count):
+    passed_over: set[int] = set()  # being computed by another process when they were met
+    while todo:
+        if (signum := stop()) is not None:
+            there = len(run.present())
+            raise Interrupted(
+                f"{planned.spec.method} on {planned.spec.benchmark} stopped with {there} of "
+                f"{planned.shard_count} shards stored",
+                signum,
+            )
+        index = todo.popleft()
         with exclusive(run.path / "locks" / f"{index:05d}", wait=False) as mine:
             if not mine:
-                taken_elsewhere.append(index)
-            elif rerun == "all" or not run.has_shard(index):
-                compute(index)
+                if index not in passed_over or wait:
+                    todo.append(index)
+                passed_over.add(index)
+            elif due(run, index, "missing" if index in passed_over else rerun):
+                shard = replace(score(index), worker=worker)
+                run.write_shard(shard)
+                computed = True
+                announce(shard)
             else:
-                shard = run.read_shard(index)
-                if rerun == "failed" and shard.failures:
-                    compute(index)
-                else:
-                    on_shard(shard)
-    for index in taken_elsewhere:
-        with exclusive(run.path / "locks" / f"{index:05d}", wait=True):
-            if run.has_shard(index):
-                on_shard(run.read_shard(index))
-            else:
-                compute(index)
+                announce(run.read_shard(index))
+        if rerun == "missing":
+            for other in sorted(run.present() - seen):
+                announce(run.read_shard(other))
+        if passed_over.issuperset(todo) and todo:
+            time.sleep(POLL_SECONDS)
+    if planned.missing_shards:
+        return False
     with exclusive(run.path / "locks" / "summary", wait=True):
         if computed or run.summary is None:
-            run.finish(summarise(planned, size.value, size.backed_off))
+            run.finish(summarise(planned, score.size.value, score.size.backed_off))
+    return True
+
+
+class ShardScorer:
+    """Scores shards of a run; its networks are loaded when the first shard is asked for."""
+
+    def __init__(self, planned: PlannedRun, batch_size: int | None):
+        device = planned.method.runtime.device.partition(":")[0]
+        self.planned = planned
+        self.size = BatchSize(batch_size or AUTO_BATCH_SIZE.get(device, 64))
+        self.loaded = False
+
+    def load(self) -> None:
+        if not self.loaded:
+            self.planned.method.load()
+            self.loaded = True
+
+    @cached_property
+    def ties(self) -> NearTies | None:
+        return _within_memory(self.size, lambda: near_ties(self.planned, self.size.value))
+
+    def __call__(self, index: int) -> Shard:
+        self.load()
+        return score_shard(self.planned, index, self.size, self.ties)
+
+
+def due(run: Run, index: int, rerun: str) -> bool:
+    """Whether a shard is to be computed; for `rerun` see `execute`."""
+    if rerun == "all" or not run.has_shard(index):
+        return True
+    return rerun == "failed" and bool(run.read_shard(index).failures)
 
 
 def score_shard(
@@ -125,14 +171,14 @@ def score_shard(
     keys = [SampleKey(s.id, p) for s, p in zip(samples, positions, strict=True)]
     spec = planned.spec
     images, failures = load_images(planned.method, samples, keys, spec.trials, spec.seed)
-    values = np.zeros((0, spec.trials, len(spec.classes)), np.float32)
-    if images:
-        values = _within_memory(
+
+    def scored(chosen: Sequence[int]) -> Values:
+        return _within_memory(
             size,
             lambda: score_images(
                 planned.method,
-                list(images.values()),
-                [keys[i] for i in images],
+                [images[i] for i in chosen],
+                [keys[i] for i in chosen],
                 spec.classes,
                 trials=spec.trials,
                 seed=spec.seed,
@@ -142,15 +188,51 @@ def score_shard(
                 ties=ties,
             ),
         )
+
+    parts, reasons = isolated(scored, list(images)) if images else ([], {})
+    failures |= {samples[i].id: reason for i, reason in reasons.items()}
+    images = {i: image for i, image in images.items() if i not in reasons}
+    empty = np.zeros((0, spec.trials, len(spec.classes)), np.float32)
     return Shard(
         index=index,
         sample_ids=tuple(samples[i].id for i in images),
         labels=tuple(samples[i].label for i in images),
-        values=values,
+        values=np.concatenate([empty, *parts]),
         seconds=time.perf_counter() - start,
         failures=failures,
         rescored=ties.take_count() if ties is not None else 0,
     )
+
+
+def isolated(
+    score: Callable[[Sequence[int]], Values], chosen: list[int]
+) -> tuple[list[Values], dict[int, str]]:
+    """What `score` gives for `chosen`, in parts, and the reason for each that cannot be scored.
+
+    Where scoring them together fails they are scored one by one, so that a poisoned image costs
+    itself alone. Scores do not depend on their company, so the others' are the same.
+
+    Raises:
+        Exception: the first one, when all of several fail: then it is not the images.
+    """
+    try:
+        return [score(chosen)], {}
+    except Exception as error:
+        parts, reasons = [], {}
+        for one in chosen:
+            try:
+                parts.append(score([one]))
+            except Exception as reason:
+                reasons[one] = _in_words(reason)
+        if len(chosen) > 1 and not parts:
+            raise error
+        return parts, reasons
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, GcbenchError):
+        return error.message
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 def _within_memory(size: BatchSize, compute: Callable[[], T]) -> T:

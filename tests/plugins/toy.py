@@ -1,12 +1,16 @@
 """A method and a benchmark for tests of the harness: cheap, exact, and able to die on purpose.
 
 The scores are those of a real (tiny) rule: how far a pixel, chosen per trial, is from the class's
-grey level. Environment variables make the process kill itself at a given shard.
+grey level. Environment variables send the process signals at given images, as counted since its
+networks were loaded: TOY_SIGNALS=5:SIGINT,6:SIGINT; with TOY_ONCE=FILE only if there is no such
+file, which is made first. Benchmarks: `greys`, `greys:broken` (an unreadable image, number 3),
+`greys:odd` (decoding it raises an unusual error), `greys:poison` (scoring it does; 40 gives NaN).
 """
 
 import os
 import signal
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,6 +18,7 @@ from gcbench.bench import Benchmark, BenchmarkFamily, LabelSpace, Sample
 from gcbench.method import GenerativeMethod, SampleKey, Trials, Variant
 
 SIDE = 4
+POISON = -7.0
 GREYS = LabelSpace("grey-5", ("black", "dark", "mid", "light", "white"))
 
 
@@ -40,8 +45,7 @@ class GreyLevel(GenerativeMethod):
 
     def encode(self, batch):
         self.encoded += len(batch)
-        if self.encoded == int(os.environ.get("TOY_KILL_AT_IMAGE", "-1")):
-            os.kill(os.getpid(), signal.SIGKILL)
+        _send_signals(self.encoded)
         return batch[:, 0].flatten(1)  # [B, SIDE * SIDE]
 
     def trials(self, count: int, samples: Sequence[SampleKey], seed: int) -> Trials:
@@ -59,7 +63,21 @@ class GreyLevel(GenerativeMethod):
         pair = work.pair_of_evaluation()
         pixel = trials.draws["pixel"][work.image, work.trial][pair]
         value = latent[work.image[pair], pixel]
+        if (value == POISON).any():
+            raise ZeroDivisionError("poison (toy)")
         return -((value - work.classes / 4) ** 2)
+
+
+def _send_signals(image: int) -> None:
+    for entry in filter(None, os.environ.get("TOY_SIGNALS", "").split(",")):
+        number, name = entry.split(":")
+        if image == int(number):
+            once = os.environ.get("TOY_ONCE")
+            if once is not None:
+                if Path(once).exists():
+                    return
+                Path(once).touch()
+            os.kill(os.getpid(), signal.Signals[name])
 
 
 class Greys(BenchmarkFamily):
@@ -70,16 +88,31 @@ class Greys(BenchmarkFamily):
         return name.split(":")[0] in self.names
 
     def load(self, name: str, data_root: Path | None = None) -> Benchmark:
-        broken = name.partition(":")[2] == "broken"
-        samples = tuple(
-            Sample(f"grey-{i:03d}", i % 5, _unreadable if broken and i == 3 else _square(i))
-            for i in range(80)
-        )
+        loaders = [_square(i) for i in range(80)]
+        match name.partition(":")[2]:
+            case "broken":
+                loaders[3] = _unreadable
+            case "odd":
+                loaders[3] = _odd
+            case "poison":
+                loaders[3], loaders[40] = partial(_flat, POISON), partial(_flat, float("nan"))
+        samples = tuple(Sample(f"grey-{i:03d}", i % 5, load) for i, load in enumerate(loaders))
         return Benchmark(name, "toy", GREYS, (0, 1, 2, 3, 4), samples, digest=f"toy-{name}")
 
 
 def _unreadable():
     raise OSError("truncated image")
+
+
+def _odd():
+    raise ZeroDivisionError("no such codec")
+
+
+def _flat(value):
+    """An image of one value, which need not be one that a file can hold."""
+    import numpy as np
+
+    return np.full((SIDE, SIDE, 3), value * 255, np.float32)
 
 
 def _square(index):
