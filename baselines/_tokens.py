@@ -54,6 +54,7 @@ def imagenet_variant(
 class LlamaGenTokens(GenerativeMethod):
     """A method that scores the tokens of LlamaGen's tokenizer, of an ADM centre crop."""
 
+    features = ("shared first layer", "cut last layer")
     tokenizer: VQModel
 
     @property
@@ -92,8 +93,34 @@ class LlamaGenTokens(GenerativeMethod):
 
         from gcbench.nets.fast_decoder import FastDecoder, FastOptions
 
-        dtype = torch.bfloat16 if bf16 else torch.float32
-        return FastDecoder(network, FastOptions(dtype=dtype, compile=path == "compiled"))
+        options = FastOptions(
+            dtype=torch.bfloat16 if bf16 else torch.float32,
+            compile=path == "compiled",
+            share_first_layer="shared first layer" not in self.runtime.without,
+            cut_last_layer="cut last layer" not in self.runtime.without,
+        )
+        return FastDecoder(network, options)
+
+    def decoder_flops(self, length: int, classes: int = 1) -> float:
+        """Matrix products and causal attention of a decoder over `length` rows.
+
+        With `classes` > 1 as the fast path does them, the first layer's attention once for all.
+        """
+        from gcbench.nets.decoder import swiglu_width
+
+        model = {"multiple_of": 256, "vocab_size": 16384, **self.config("model")}
+        dim, layers = model["dim"], model["n_layer"]
+        attention = 2 * length * length * dim
+        projections = 8 * length * dim * dim
+        forward = 6 * length * dim * swiglu_width(dim, model["multiple_of"])
+        total = layers * (attention + projections + forward)
+        total += 2 * self.steps * dim * model["vocab_size"]
+        left_out = self.runtime.without
+        if classes > 1 and "shared first layer" not in left_out:
+            total -= (1 - 1 / classes) * (attention + projections)
+        if classes > 1 and "cut last layer" not in left_out:
+            total -= (1 - self.steps / length) * (forward + projections / 4)
+        return float(total)
 
     @property
     def steps(self) -> int:

@@ -40,6 +40,7 @@ class LlamaGen(LlamaGenTokens):
             image_size=384,
         ),
     )
+    proposal_evaluations: ClassVar[int | None] = 3  # a forward and a backward pass
     model: LlamaGenGPT
 
     def load(self) -> None:
@@ -67,12 +68,21 @@ class LlamaGen(LlamaGenTokens):
             log_likelihood = self.model.token_log_likelihood(tokens[pair], classes)
         return log_likelihood.sum(-1)
 
+    def propose(
+        self, latent: torch.Tensor, trials: Trials, classes: torch.Tensor, batch_size: int
+    ) -> torch.Tensor:
+        """First-order log-likelihoods [B, C]; see gcbench.nets.proposal."""
+        import torch
+
+        from gcbench.nets.proposal import first_order_scores
+
+        candidates = classes.to(latent.device)
+        batches = latent.split(max(1, batch_size // 4))  # what the gradient needs is kept
+        return torch.cat([first_order_scores(self.model, t, None, candidates) for t in batches])
+
     def flops_per_evaluation(self) -> float:
         """Matrix products and causal attention of one sequence of N tokens."""
-        from gcbench.nets.decoder import swiglu_width
+        return self.decoder_flops(self.steps)
 
-        model = {"multiple_of": 256, "vocab_size": 16384, **self.config("model")}
-        dim, layers, length = model["dim"], model["n_layer"], model["block_size"]
-        weights = layers * (4 * dim * dim + 3 * dim * swiglu_width(dim, model["multiple_of"]))
-        attention = 2 * layers * length * length * dim
-        return float(2 * length * (weights + dim * model["vocab_size"]) + attention)
+    def flops_done(self, classes: int) -> float:
+        return self.decoder_flops(self.steps, 1 if self.fast is None else classes)

@@ -152,12 +152,7 @@ class RandAR(LlamaGenTokens):
 
     def flops_per_evaluation(self) -> float:
         """Matrix products and causal attention of one sequence of 2N tokens."""
-        from gcbench.nets.decoder import swiglu_width
+        return self.decoder_flops(2 * self.steps)
 
-        model = {"multiple_of": 256, "vocab_size": 16384, **self.config("model")}
-        dim, layers, length = model["dim"], model["n_layer"], 2 * self.steps
-        width = swiglu_width(dim, model["multiple_of"], None)
-        weights = layers * (4 * dim * dim + 3 * dim * width)
-        attention = 2 * layers * length * length * dim
-        head = 2 * self.steps * dim * model["vocab_size"]
-        return float(2 * length * weights + attention + head)
+    def flops_done(self, classes: int) -> float:
+        return self.decoder_flops(2 * self.steps, 1 if self.fast is None else classes)

@@ -90,6 +90,10 @@ def _split(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -
     return [part for item in value for part in item.split(",") if part]
 
 
+def _split_one(ctx: click.Context, param: click.Parameter, value: str) -> list[str]:
+    return _split(ctx, param, (value,))
+
+
 def _positive_or_auto(ctx: click.Context, param: click.Parameter, value: str) -> int | None:
     if value == "auto":
         return None
@@ -354,6 +358,25 @@ def fetch(name: str, source: Path | None, data_root: Path | None, file: str | No
     from gcbench.fetch import fetch as fetch_by_name
 
     fetch_by_name(_registry(), name, source=source, data_root=data_root, file=file, echo=click.echo)
+
+
+@main.command()
+@click.option("--method", required=True)
+@click.option("--variant", help="Size or training; the first by default. Short: METHOD:VARIANT.")
+@click.option("--random-weights", is_flag=True, help="Time a network without its checkpoint.")
+@click.option("--set", "changes", multiple=True, help="[ROLE.]KEY=VALUE: another shape.")
+@click.option("--classes", type=click.IntRange(min=1), default=10, show_default=True)
+@click.option("--trials", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--precision", default="fp32,bf16", show_default=True, callback=_split_one)
+@click.option("--device", default="auto", show_default=True)
+@click.option("--batch-size", default="auto", show_default=True, callback=_positive_or_auto)
+@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print all that was measured as JSON.")
+def speed(**options: Any) -> None:
+    """Seconds per image, FLOPs and share of the machine's peak, fast paths on and off."""
+    from gcbench.session import speed_session
+
+    speed_session(_registry(), echo=click.echo, **options)
 
 
 @main.command()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from gcbench.checkpoint import Checkpoint, Shipped, load_into, read_state_dict, sha256_of
 from gcbench.errors import GcbenchError, unknown_name
+from gcbench.streams import stream
 
 if TYPE_CHECKING:
     import torch
@@ -46,7 +47,8 @@ class Runtime:
     """How the networks are run. None of it but `precision` may move a score beyond rounding.
 
     `path` "reference" is the plain network, "fast" leaves out what no score needs and takes faster
-    kernels, "compiled" has torch.compile fuse the rest where it can.
+    kernels, "compiled" has torch.compile fuse the rest where it can. For timing alone, `without`
+    leaves out some of the method's `features`, and `random_weights` needs no checkpoint.
     `protocol` "published" draws trials as the paper's script does, from one sequential stream, so
     that they depend on the images before; the default derives each from its own name.
     `checkpoint_files` replaces the card's checkpoint of a role by a file of the user's own.
@@ -59,6 +61,8 @@ class Runtime:
     checkpoint_files: Mapping[str, Path] = field(default_factory=dict)
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
     path: str = "reference"
+    without: frozenset[str] = frozenset()
+    random_weights: bool = False
 
     def __post_init__(self) -> None:
         if self.path not in PATHS:
@@ -132,6 +136,7 @@ class Method(ABC):
     default_rule: ClassVar[str] = "mean"
 
     preprocessing_options: ClassVar[frozenset[str]] = frozenset()
+    features: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, variant: Variant, runtime: Runtime):
         self.variant = variant
@@ -201,8 +206,11 @@ class Method(ABC):
 
     def load_network(self, role: str, network: Network) -> Network:
         """The network with its role's weights, in eval mode on the device, without gradients."""
-        file, expected = self.checkpoint(role)
-        load_into(network, read_state_dict(file, expected), file)
+        if self.runtime.random_weights:
+            randomise(network, stream("random-weights", self.name, role))
+        else:
+            file, expected = self.checkpoint(role)
+            load_into(network, read_state_dict(file, expected), file)
         network.eval().requires_grad_(False).to(self.runtime.device)
         # The tokenizer keeps to the reference: a code, once made, must be the same on every path.
         fp32_on_cpu = self.runtime.device == "cpu" and self.runtime.precision == "fp32"
@@ -219,6 +227,10 @@ class Method(ABC):
     def flops_per_evaluation(self) -> float | None:
         """Floating-point operations of one evaluation, for the bill; None when not known."""
         return None
+
+    def flops_done(self, classes: int) -> float | None:
+        """The same as far as this path does them, with `classes` classes of a trial at a time."""
+        return self.flops_per_evaluation()
 
     def protocol(self, trials: int) -> str:
         """How `trials` trials are drawn, in a few words: part of the run key.
@@ -243,6 +255,21 @@ class Method(ABC):
     @abstractmethod
     def preprocess(self, image: Image) -> torch.Tensor:
         """The network's input for a raw RGB image, [3, H, W] fp32."""
+
+
+def randomise(network: nn.Module, generator: torch.Generator) -> None:
+    """Fills a network with random weights that keep activations in range and tell classes apart."""
+    import torch
+
+    with torch.no_grad():
+        for module in network.modules():
+            for name, parameter in module.named_parameters(recurse=False):
+                if name == "bias":
+                    parameter.zero_()
+                elif parameter.dim() > 1:
+                    fan_in = parameter[0].numel()
+                    deviation = 1.0 if isinstance(module, torch.nn.Embedding) else fan_in**-0.5
+                    parameter.normal_(0, deviation, generator=generator)
 
 
 class DiscriminativeMethod(Method):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -313,3 +314,57 @@ def _worst_group(headline: Mapping[str, Any]) -> list[str]:
         return []
     value = headline["value"]
     return [f"{headline['name']} {'not measured' if value is None else f'{value:.3f}'}"]
+
+
+def speed_session(
+    registry: Registry,
+    *,
+    method: str,
+    variant: str | None,
+    random_weights: bool,
+    changes: Sequence[str],
+    classes: int,
+    trials: int,
+    precision: Sequence[str],
+    device: str,
+    batch_size: int | None,
+    rounds: int,
+    as_json: bool,
+    echo: Callable[[str], object],
+) -> None:
+    """Times a method and prints the ladder, or all that was measured as JSON.
+
+    Raises:
+        GcbenchError: a name is unknown, or the weights are not there and not to be random.
+    """
+    import json
+
+    from gcbench.speed import COLUMNS, LINE, line, measure, parse_changes, reshaped
+
+    runtime = Runtime(device=_device(device), random_weights=random_weights)
+    for name in precision:
+        replace(runtime, precision=name)  # refuses an unknown one before anything is timed
+    made = reshaped(_method(registry, method, variant, runtime), parse_changes(changes), runtime)
+    if not as_json:
+        echo(LINE.format(*COLUMNS))
+    found = measure(
+        made,
+        classes=classes,
+        trials=made.check_trials(trials),
+        precisions=precision,
+        batch_size=batch_size,
+        rounds=rounds,
+        on_rung=lambda timing: None if as_json else echo(line(timing)),
+    )
+    if as_json:
+        echo(json.dumps(found, indent=1))
+        return
+    where, peaks = found["provenance"], {}
+    for timing in found["timings"]:
+        name, peak = timing["rung"].split()[0], timing["peak_gflops"]
+        peaks[name] = max(peak, peaks.get(name, 0.0))
+    echo(
+        f"{where['device']}, {where['threads']} threads, torch {where['torch']}; encoding "
+        f"{found['encode_seconds']:.3f} s/image; peak memory {found['peak_memory_mb']} MB; peak "
+        + ", ".join(f"{name} {peak:.0f} GFLOP/s" for name, peak in peaks.items())
+    )
