@@ -102,6 +102,16 @@ def test_scores_depend_neither_on_batch_size_nor_on_other_images(llamagen, image
         np.testing.assert_allclose(got, whole[row : row + 1], rtol=1e-5, atol=1e-5)
 
 
+@torch.inference_mode()
+def test_proposal_among_one_class_is_its_score(llamagen, images):
+    whole = scored(llamagen, images)[:, 0]
+    latent = llamagen.tokenizer.encode(torch.stack(images))
+    drawn = llamagen.trials(1, KEYS, seed=0)
+    for label in CLASSES:
+        got = llamagen.propose(latent, drawn, torch.tensor([label]), batch_size=5)
+        np.testing.assert_allclose(got[:, 0], whole[:, label], rtol=1e-5, atol=1e-4)
+
+
 @pytest.mark.parametrize(("name", "tokens"), [("b", 256), ("l", 256), ("xl", 576)])
 def test_published_variants_have_as_many_tokens_as_their_image_size_gives(registry, name, tokens):
     cls = registry.method("llamagen")
