@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,18 @@ import click
 
 from gcbench import __version__
 from gcbench.errors import GcbenchError
+from gcbench.options import (
+    DEFAULT_RESULTS,
+    PREPROCESSING,
+    checkpoint_files,
+    part_of_run,
+    positive_or_auto,
+    preprocessing_options,
+    results_option,
+    split,
+    split_one,
+)
 
-PREPROCESSING = ("mean", "std", "size", "interpolation", "crop", "posterior", "timesteps")
-DEFAULT_RESULTS = Path("results/local")
 ARGUMENTS = "gcbench.arguments"  # where a context keeps the words of the command line
 
 
@@ -86,89 +94,6 @@ def list_(checkpoints: bool) -> None:
             click.echo(f"  {name:<{width}}  {note}")
 
 
-def _split(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> list[str]:
-    return [part for item in value for part in item.split(",") if part]
-
-
-def _split_one(ctx: click.Context, param: click.Parameter, value: str) -> list[str]:
-    return _split(ctx, param, (value,))
-
-
-def _positive_or_auto(ctx: click.Context, param: click.Parameter, value: str) -> int | None:
-    if value == "auto":
-        return None
-    if not value.isdigit() or int(value) < 1:
-        raise GcbenchError(
-            f"--batch-size {value}: expected a positive number or 'auto'",
-            hint="auto chooses by device and halves when memory runs out",
-        )
-    return int(value)
-
-
-def _checkpoints(
-    ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
-) -> dict[str, Path]:
-    files = {}
-    for item in value:
-        role, separator, path = item.partition("=")
-        files[role if separator else "model"] = Path(path if separator else item)
-    return files
-
-
-def _preprocessing_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Options that replace a method's own settings, where it has such."""
-    options = (
-        click.option("--mean", callback=_three_numbers, help="Channel means, as 0.5,0.5,0.5."),
-        click.option("--std", callback=_three_numbers, help="Channel deviations."),
-        click.option("--size", type=click.IntRange(min=1), help="Input side in pixels."),
-        click.option("--interpolation", type=click.Choice(["bilinear", "bicubic", "lanczos"])),
-        click.option(
-            "--crop",
-            type=click.Choice(["centre", "random"]),
-            help="random: the published random crop, drawn anew for every trial.",
-        ),
-        click.option(
-            "--posterior",
-            type=click.Choice(["mean", "sample"]),
-            help="An image's latent: the posterior's mean, or one draw.",
-        ),
-        click.option(
-            "--timesteps",
-            type=click.IntRange(min=1),
-            help="Timesteps that the trials go through, several times with fresh noise.",
-        ),
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
-
-
-def _three_numbers(
-    ctx: click.Context, param: click.Parameter, value: str | None
-) -> tuple[float, ...] | None:
-    if value is None:
-        return None
-    try:
-        numbers = tuple(float(part) for part in value.split(","))
-    except ValueError:
-        numbers = ()
-    if len(numbers) != 3:
-        raise GcbenchError(
-            f"--{param.name} {value}: expected three numbers", hint="for example 0.485,0.456,0.406"
-        )
-    return numbers
-
-
-def _results_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option(
-        "--results",
-        type=click.Path(path_type=Path),
-        default=DEFAULT_RESULTS,
-        show_default=True,
-        help="Results folder.",
-    )(function)
-
-
 class RunCommand(click.Command):
     """Remembers its words, for worker processes and for the line that resumes it."""
 
@@ -178,19 +103,10 @@ class RunCommand(click.Command):
         return super().parse_args(ctx, args)
 
 
-def _part(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, int]:
-    index, slash, count = value.partition("/")
-    if slash and index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count):
-        return int(index), int(count)
-    raise GcbenchError(
-        f"--shard {value}: expected i/n with i from 1 to n", hint="for example --shard 3/8"
-    )
-
-
 @main.command(cls=RunCommand)
-@click.option("--method", "methods", multiple=True, required=True, callback=_split)
+@click.option("--method", "methods", multiple=True, required=True, callback=split)
 @click.option(
-    "--bench", "benches", multiple=True, required=True, callback=_split, help="or suite:NAME"
+    "--bench", "benches", multiple=True, required=True, callback=split, help="or suite:NAME"
 )
 @click.option("--variant", help="Size or training; the first by default. Short: METHOD:VARIANT.")
 @click.option("--trials", type=int, help="K: token orders (or other trials) per image.")
@@ -207,18 +123,20 @@ def _part(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, 
     help="reference, fast or compiled: same scores up to rounding, other speed.",
 )
 @click.option("--protocol", default="independent", show_default=True, help="or published.")
-@click.option("--batch-size", default="auto", show_default=True, callback=_positive_or_auto)
+@click.option("--batch-size", default="auto", show_default=True, callback=positive_or_auto)
 @click.option(
-    "--checkpoint", "checkpoints", multiple=True, callback=_checkpoints, help="[ROLE=]FILE"
+    "--checkpoint", "checkpoints", multiple=True, callback=checkpoint_files, help="[ROLE=]FILE"
 )
 @click.option("--data-root", type=click.Path(path_type=Path), envvar="GCBENCH_DATA")
-@_preprocessing_options
-@_results_option
+@preprocessing_options
+@results_option
 @click.option("--rerun", type=click.Choice(["missing", "failed", "all"]), default="missing")
 @click.option("--devices", help="One process on each: N, or cuda:0,cuda:1 or cpu:0-1,cpu:2-3.")
 @click.option("--executor", type=click.Choice(["local", "ray"]), default="local")
 @click.option("--address", help="Of the Ray cluster; without it one is started here.")
-@click.option("--shard", "part", default="1/1", callback=_part, help="Only part i of n, as 3/8.")
+@click.option(
+    "--shard", "part", default="1/1", callback=part_of_run, help="Only part i of n, as 3/8."
+)
 @click.option("--worker", type=int, hidden=True)
 @click.option("--dry-run", is_flag=True, help="Show what would be computed and stop.")
 @click.option(
@@ -248,6 +166,51 @@ def run(ctx: click.Context, /, **options: Any) -> None:
     given = {name: options.pop(name) for name in PREPROCESSING}
     preprocessing = {name: value for name, value in given.items() if value is not None}
     sys.exit(run_session(_registry(), sharing=sharing, preprocessing=preprocessing, **options))
+
+
+@main.command()
+@click.option("--slurm", is_flag=True, required=True, help="The scheduler, through submitit.")
+@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Parts.")
+@click.option("--at-once", "array_parallelism", type=click.IntRange(min=1), help="Jobs at a time.")
+@click.option("--time", type=click.IntRange(min=1), default=60, show_default=True, help="Minutes.")
+@click.option("--partition")
+@click.option("--account")
+@click.option("--qos")
+@click.option("--constraint")
+@click.option("--gpus", "gpus_per_node", type=int, help="GPUs of a job.")
+@click.option("--cpus", "cpus_per_task", type=int, help="Cores of a job.")
+@click.option("--mem", help="Memory of a job, as 64G.")
+@click.option("--setup", multiple=True, help="A line of shell before the run, as 'module load x'.")
+@click.option("--logs", type=click.Path(path_type=Path), default=Path("slurm"), show_default=True)
+@click.option("--dry-run", is_flag=True, help="Print the sbatch script and stop.")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def submit(
+    ctx: click.Context,
+    /,
+    slurm: bool,
+    jobs: int,
+    logs: Path,
+    dry_run: bool,
+    setup: tuple[str, ...],
+    arguments: tuple[str, ...],
+    **options: Any,
+) -> None:
+    """Submit a run in parts: gcbench submit --slurm --jobs 8 -- run --method ... --bench ..."""
+    from gcbench.submit import submit as submit_parts
+
+    # A mistake in the run's own options shows now and not in every job.
+    if arguments[:1] == ("run",):
+        run.make_context("run", list(arguments[1:]), parent=ctx)
+    plugins = [word for folder in ctx.obj or () for word in ("--plugins", str(folder))]
+    told = submit_parts(
+        [*plugins, *arguments],
+        jobs=jobs,
+        folder=logs,
+        dry_run=dry_run,
+        options={**options, "setup": list(setup) or None},
+    )
+    click.echo(told)
 
 
 @main.command()
@@ -367,9 +330,9 @@ def fetch(name: str, source: Path | None, data_root: Path | None, file: str | No
 @click.option("--set", "changes", multiple=True, help="[ROLE.]KEY=VALUE: another shape.")
 @click.option("--classes", type=click.IntRange(min=1), default=10, show_default=True)
 @click.option("--trials", type=click.IntRange(min=1), default=1, show_default=True)
-@click.option("--precision", default="fp32,bf16", show_default=True, callback=_split_one)
+@click.option("--precision", default="fp32,bf16", show_default=True, callback=split_one)
 @click.option("--device", default="auto", show_default=True)
-@click.option("--batch-size", default="auto", show_default=True, callback=_positive_or_auto)
+@click.option("--batch-size", default="auto", show_default=True, callback=positive_or_auto)
 @click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print all that was measured as JSON.")
 def speed(**options: Any) -> None:

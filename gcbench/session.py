@@ -359,7 +359,8 @@ def speed_session(
     if as_json:
         echo(json.dumps(found, indent=1))
         return
-    where, peaks = found["provenance"], {}
+    where = found["provenance"]
+    peaks: dict[str, float] = {}
     for timing in found["timings"]:
         name, peak = timing["rung"].split()[0], timing["peak_gflops"]
         peaks[name] = max(peak, peaks.get(name, 0.0))

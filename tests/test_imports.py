@@ -11,6 +11,7 @@ from conftest import PLUGINS, ROOT
 # Each module may import only from lower ranks (or its own package): the one-way data flow.
 RANKS = {
     "errors": 0,
+    "options": 1,
     "_plugins": 0,
     "streams": 1,
     "diffusion": 1,
@@ -43,6 +44,7 @@ RANKS = {
     "fetch": 6,
     "data_status": 7,
     "progress": 6,
+    "submit": 6,
     "speed": 7,
     "executors": 7,
     "session": 8,

@@ -158,6 +158,8 @@ def watch(
             if not asked:
                 workers.signal(signum)
                 asked = True
+            if idle and not planned.missing_shards:
+                break
             if idle:
                 raise Interrupted(
                     f"{planned.spec.method} on {planned.spec.benchmark} stopped with {len(seen)} "
@@ -171,7 +173,8 @@ def watch(
             if idle and not workers.at_work:
                 break
         time.sleep(POLL_SECONDS)
-    _check_ends(workers)
+    if planned.missing_shards:
+        _check_ends(workers)
     # All shards may be there and the one that should have written the summary dead.
     return not planned.missing_shards and execute(planned, wait=False)
 

@@ -3,7 +3,8 @@
 The scores are those of a real (tiny) rule: how far a pixel, chosen per trial, is from the class's
 grey level. Environment variables send the process signals at given images, as counted since its
 networks were loaded: TOY_SIGNALS=5:SIGINT,6:SIGINT; with TOY_ONCE=FILE only if there is no such
-file, which is made first. Benchmarks: `greys`, `greys:broken` (an unreadable image, number 3),
+file, which is made first. TOY_SIGNAL_PARENT=5:SIGINT sends it to the process that started this one
+and waits for a signal in return. Benchmarks: `greys`, `greys:broken` (image 3 is unreadable),
 `greys:odd` (decoding it raises an unusual error), `greys:poison` (scoring it does; 40 gives NaN).
 """
 
@@ -69,6 +70,10 @@ class GreyLevel(GenerativeMethod):
 
 
 def _send_signals(image: int) -> None:
+    number, _, name = os.environ.get("TOY_SIGNAL_PARENT", "").partition(":")
+    if number == str(image):
+        os.kill(os.getppid(), signal.Signals[name])
+        signal.pause()
     for entry in filter(None, os.environ.get("TOY_SIGNALS", "").split(",")):
         number, name = entry.split(":")
         if image == int(number):
