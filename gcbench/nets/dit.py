@@ -176,7 +176,8 @@ class DiT(nn.Module):
         input_size: side of the latent.
         patch_size: side of a patch; N = (input_size / patch_size)^2 tokens.
         in_channels: C, channels of the latent.
-        hidden_size, depth, num_heads, mlp_ratio: as published, see :data:`SIZES`.
+        hidden_size, depth, num_heads, mlp_ratio: width, blocks, heads and widening of the MLPs;
+            those of XL/2 by default.
         num_classes: real classes; id ``num_classes`` stands for no class. The official forward
             drops labels in training; here that is the training loop's affair.
         learn_sigma: the head also puts out C channels of variances, which no classifier reads.
@@ -310,12 +311,4 @@ _DIFFUSERS_BLOCK_NAMES = {
     "attn.proj": "attn1.to_out.0",
     "mlp.fc1": "ff.net.0.proj",
     "mlp.fc2": "ff.net.2",
-}
-
-# Depth, width and heads; with patches of 2 x 2 the papers call them S/2 ... XL/2.
-SIZES: Mapping[str, Mapping[str, int]] = {
-    "s": {"depth": 12, "hidden_size": 384, "num_heads": 6},
-    "b": {"depth": 12, "hidden_size": 768, "num_heads": 12},
-    "l": {"depth": 24, "hidden_size": 1024, "num_heads": 16},
-    "xl": {"depth": 28, "hidden_size": 1152, "num_heads": 16},
 }
