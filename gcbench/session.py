@@ -252,7 +252,8 @@ def _bill(planned: Sequence[PlannedRun]) -> Any:
         total_hours += hours or 0.0
         table.add_row(
             f"{spec.method} {spec.variant} on {spec.benchmark} ({spec.subset}), "
-            f"{spec.trials} trials x {len(spec.classes)} classes",
+            f"{spec.trials} trials x {len(spec.classes)} classes"
+            f"{'' if one.strategy.exhaustive else f', at most: {spec.strategy}'}",
             one.status,
             f"{left:,}",
             f"{evaluations:,}",

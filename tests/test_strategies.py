@@ -243,6 +243,13 @@ def test_command_reports_gain_and_agreement(gcbench, tmp_path):
     assert json.loads(summary.read_text())["audit"]["total"] == 16
 
 
+def test_bill_of_a_race_is_an_upper_bound(gcbench, tmp_path):
+    command = ("run", "--method", "grey-level", "--bench", "greys", "--results", tmp_path / "r")
+    done = gcbench(*command, "--strategy", "race", "--dry-run")
+    assert done.exit_code == 0, done.output
+    assert "at most: race delta=0.001" in " ".join(done.output.split())
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
