@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -106,7 +106,7 @@ def _processes(sharing: Sharing, devices: str, rerun: str, note: Note) -> Iterat
     import torch
 
     from gcbench.engine.devices import places, usable_cores
-    from gcbench.engine.processes import Worker, team, watch
+    from gcbench.engine.processes import Team, Worker, team, watch
 
     found = places(devices, gpus=torch.cuda.device_count(), cores=usable_cores())
     workers = []
@@ -116,10 +116,15 @@ def _processes(sharing: Sharing, devices: str, rerun: str, note: Note) -> Iterat
         own = ["--devices", "", "--device", place.device, "--worker", str(os.getpid())]
         own += ["--shard", "{}/{}".format(*mine.part)]
         workers.append(Worker(place, [*sharing.command, *own]))
-    with team(workers, note) as started:
+    with ExitStack() as stack:
+        started: list[Team] = []
 
         def run_one(planned: PlannedRun, *, batch_size: int | None, **how: Any) -> bool:
-            return watch(planned, started, **how)
+            if rerun == "missing" and not planned.missing_shards:
+                return execute(planned, **how)
+            if not started:
+                started.append(stack.enter_context(team(workers, note)))
+            return watch(planned, started[0], **how)
 
         yield run_one
 

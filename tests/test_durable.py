@@ -68,7 +68,7 @@ def test_run_killed_at_fifty_random_moments_ends_with_the_same_bits(tmp_path):
 
 @pytest.mark.parametrize(("signal", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
 def test_first_signal_finishes_the_shard_and_says_how_to_resume(
-    gcbench_process, plan_toy, whole, tmp_path, signal, code
+    gcbench_process, gcbench, plan_toy, whole, tmp_path, signal, code
 ):
     command = (*RUN, "--results", tmp_path / "cut")
     stopped = gcbench_process(*command, TOY_SIGNALS=f"40:{signal}")
@@ -78,7 +78,7 @@ def test_first_signal_finishes_the_shard_and_says_how_to_resume(
     assert stopped.stderr.endswith(f"run {' '.join(map(str, command[1:]))}\n")
     assert "resume with: gcbench --plugins " in stopped.stderr
     assert plan_toy("cut").missing_shards == [2]
-    assert gcbench_process(*command).returncode == 0
+    assert gcbench(*command).exit_code == 0
     assert_same(plan_toy("cut").run, whole)
 
 

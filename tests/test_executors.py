@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from conftest import ROOT
 from gcbench.engine.devices import Place, places, usable_cores
 from gcbench.engine.run import execute
 from gcbench.errors import GcbenchError
@@ -113,49 +114,49 @@ def test_worker_stops_when_the_process_that_started_it_is_gone():
 # Processes
 
 
-def test_two_workers_give_the_bits_of_one_process(gcbench_process, plan_toy, tmp_path, digest):
-    done = gcbench_process(*RUN, "--results", tmp_path / "two", "--devices", "2")
-    assert done.returncode == 0, done.stderr
-    assert "80 images" in done.stdout
-    assert digest_in(plan_toy, "two") == digest
+@pytest.fixture
+def with_workers(gcbench, monkeypatch, tmp_path):
+    """Runs the toy method on devices, by default the first core; `env` is what workers see."""
+
+    def call(*arguments, devices=None, bench="greys", **env):
+        monkeypatch.setenv("PYTHONPATH", str(ROOT))
+        for name, value in env.items():
+            monkeypatch.setenv(name, value)
+        run = ("run", "--method", "grey-level", "--bench", bench, "--results", tmp_path / "b")
+        return gcbench(*run, "--devices", devices or f"cpu:{usable_cores()[0]}", *arguments)
+
+    return call
 
 
 @pytest.mark.skipif(len(usable_cores()) < 2, reason="two groups of cores need two cores")
-def test_worker_that_is_killed_is_reported_and_loses_nothing(
-    gcbench_process, plan_toy, tmp_path, digest
+def test_two_workers_of_which_one_is_killed_give_the_bits_of_one_process(
+    with_workers, plan_toy, tmp_path, digest
 ):
-    done = gcbench_process(
-        *(*RUN, "--results", tmp_path / "b", "--devices", "2"),
-        TOY_SIGNALS="5:SIGKILL",
-        TOY_ONCE=str(tmp_path / "once"),
-    )
-    assert done.returncode == 0, done.stderr
+    once = str(tmp_path / "once")
+    done = with_workers(devices="2", TOY_SIGNALS="5:SIGKILL", TOY_ONCE=once)
+    assert done.exit_code == 0, done.output
     assert "died (SIGKILL: it said nothing); it is started again" in done.stdout
+    assert "80 images" in done.stdout
     assert digest_in(plan_toy, "b") == digest
 
 
-def test_workers_that_always_die_end_the_run_with_their_last_words(gcbench_process, tmp_path):
-    core = usable_cores()[0]
-    done = gcbench_process(
-        *(*RUN, "--results", tmp_path, "--devices", f"cpu:{core}"), TOY_SIGNALS="1:SIGKILL"
-    )
-    assert done.returncode == 1
+def test_workers_that_always_die_end_the_run_with_their_last_words(with_workers):
+    done = with_workers(TOY_SIGNALS="1:SIGKILL")
+    assert done.exit_code == 1
     assert done.stdout.count("died (SIGKILL") == 3
     assert "its shards are left to the others" in done.stdout
-    assert f"every worker died; the last words of cpu:{core}" in done.stderr
+    assert f"every worker died; the last words of cpu:{usable_cores()[0]}" in done.stderr
 
 
-def test_mistake_that_a_worker_meets_is_told_once(gcbench_process, tmp_path):
-    core = usable_cores()[0]
-    done = gcbench_process(
-        *(*RUN, "--results", tmp_path, "--devices", f"cpu:{core}"), TOY_MEMORY="0"
-    )
-    assert done.returncode == 2
+def test_mistake_that_a_worker_meets_is_told_once(with_workers):
+    done = with_workers(TOY_MEMORY="0")
+    assert done.exit_code == 2
     assert done.stderr.count("out of memory with a single evaluation at a time") == 1
     assert "hint: use a smaller variant" in done.stderr
 
 
 def test_signal_is_passed_on_and_the_run_says_how_to_resume(gcbench_process, plan_toy, tmp_path):
+    """Sent to the parent alone, by its worker, which waits for it to come back."""
     command = (*RUN, "--results", tmp_path / "b", "--devices", f"cpu:{usable_cores()[0]}")
     stopped = gcbench_process(*command, TOY_SIGNAL_PARENT="20:SIGINT")
     assert stopped.returncode == 130, stopped.stderr
@@ -164,29 +165,25 @@ def test_signal_is_passed_on_and_the_run_says_how_to_resume(gcbench_process, pla
     assert plan_toy("b").missing_shards == [1, 2]
 
 
-def test_rerun_of_all_is_shared_in_equal_parts(gcbench_process, plan_toy, tmp_path, digest):
-    command = (*RUN, "--results", tmp_path / "b", "--devices", f"cpu:{usable_cores()[0]}")
-    assert gcbench_process(*command).returncode == 0
-    run = plan_toy("b").run
-    stamps = {p: p.stat().st_mtime_ns for p in run.path.glob("scores-*")}
-    assert gcbench_process(*command, "--rerun", "all").returncode == 0
+def test_rerun_of_all_computes_every_shard_once(with_workers, plan_toy, digest):
+    planned = plan_toy("b")
+    execute(planned)
+    stamps = {p: p.stat().st_mtime_ns for p in planned.run.path.glob("scores-*")}
+    assert with_workers("--rerun", "all").exit_code == 0
     assert all(p.stat().st_mtime_ns > stamp for p, stamp in stamps.items())
     assert digest_in(plan_toy, "b") == digest
 
 
-def test_partial_results_of_workers_are_a_partial_result(gcbench_process, tmp_path):
-    core = usable_cores()[0]
-    poison = [word.replace("greys", "greys:poison") for word in RUN]
-    done = gcbench_process(*poison, "--results", tmp_path, "--devices", f"cpu:{core}")
-    assert done.returncode == 3, done.stderr
+def test_partial_results_of_workers_are_a_partial_result(with_workers):
+    done = with_workers(bench="greys:poison")
+    assert done.exit_code == 3, done.stderr
     assert "PARTIAL: 2 " in done.stdout
 
 
-def test_finished_run_starts_and_changes_nothing(gcbench_process, plan_toy, tmp_path, digest):
-    assert gcbench_process(*RUN, "--results", tmp_path / "b").returncode == 0
-    again = gcbench_process(*RUN, "--results", tmp_path / "b", "--devices", "1")
-    assert again.returncode == 0, again.stderr
-    assert digest_in(plan_toy, "b") == digest
+def test_finished_run_starts_no_worker(with_workers, plan_toy, monkeypatch):
+    execute(plan_toy("b"))
+    monkeypatch.setattr("subprocess.Popen", None)
+    assert with_workers().exit_code == 0
 
 
 # Ray

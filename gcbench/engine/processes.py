@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import IO
 
 from gcbench.engine.devices import Place
@@ -33,7 +33,7 @@ class Worker:
 
     place: Place
     command: Sequence[str]
-    errors: IO[bytes] = field(default_factory=tempfile.TemporaryFile)
+    errors: IO[bytes] | None = None
     process: subprocess.Popen[bytes] | None = None
     starts: int = 0
 
@@ -42,8 +42,8 @@ class Worker:
         environment = dict(os.environ)
         if self.place.cores is not None:
             environment |= dict.fromkeys(THREAD_VARIABLES, str(len(self.place.cores)))
-        self.errors.seek(0)
-        self.errors.truncate()
+        self.close()
+        self.errors = tempfile.TemporaryFile()  # noqa: SIM115 (open while the process runs)
         self.starts += 1
         # A session of its own: Ctrl-C reaches the parent alone, which passes it on once.
         self.process = subprocess.Popen(
@@ -64,8 +64,15 @@ class Worker:
 
     def last_words(self) -> str:
         """What the process wrote to its standard error."""
+        if self.errors is None:
+            return ""
         self.errors.seek(0)
         return self.errors.read().decode(errors="replace").strip()
+
+    def close(self) -> None:
+        """Forgets the last words."""
+        if self.errors is not None:
+            self.errors.close()
 
 
 class Team:
@@ -119,7 +126,7 @@ class Team:
                 except subprocess.TimeoutExpired:
                     worker.process.kill()
                     worker.process.wait()
-            worker.errors.close()
+            worker.close()
 
 
 @contextmanager
