@@ -27,6 +27,8 @@ from gcbench.nets.randar import RandAR
 
 # Logits are made so many at a time, for memory and for the caches.
 LOGITS_AT_ONCE = 1 << 22
+# On a CPU, evaluations go through the layers so many numbers of the residual stream at a time.
+STREAM_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -158,14 +160,35 @@ class FastDecoder:
         Returns:
             float32 ``[E, N]`` in visit order; the sum over N is the image's log-likelihood.
         """
+        rope = of.rope.expand(len(of.x), -1, -1, -1)[:, :, None]  # [P, L, 1, hd/2, 2]
+        x, first = of.x.float(), None
+        if self.options.share_first_layer:
+            angles = (_two_at_least(t.contiguous()) for t in rope.unbind(-1))
+            weights = self.layers[0].wqkv, self.layers[0].wo
+            first = self._run(parts.shared_attention, (_two_at_least(x), *angles), *weights)
+        size = len(pair) if x.is_cuda else max(2, STREAM_AT_ONCE // x[0].numel())
+        found = [
+            self._chunk(of, x, rope, first, rows, own)
+            for rows, own in zip(pair.split(size), classes.split(size), strict=True)
+        ]
+        return torch.cat(found)
+
+    def _chunk(
+        self,
+        of: Sequences,
+        x: Tensor,
+        rope: Tensor,
+        first: tuple[Tensor, Tensor] | None,
+        pair: Tensor,
+        classes: Tensor,
+    ) -> Tensor:
         count = len(pair)
         pair, classes = _two_at_least(pair), _two_at_least(classes)
-        rope = of.rope.expand(len(of.x), -1, -1, -1)[:, :, None]  # [P, L, 1, hd/2, 2]
         angles = tuple(t.contiguous() for t in rope[pair].unbind(-1))  # [E, L, 1, hd/2] each
-        x = of.x.float()
         for index, layer in enumerate(self.layers):
-            if index == 0 and self.options.share_first_layer:
-                x = self._first_layer(layer, x, rope, pair, classes)
+            if index == 0 and first is not None:
+                own = (first[0][pair], first[1][pair], layer.class_output[classes])
+                x = self._run(parts.rest_of_first, own, layer.w13, layer.w2)
                 continue
             x = x if index else x[pair]
             last = index == len(self.layers) - 1 and self.options.cut_last_layer
@@ -179,16 +202,6 @@ class FastDecoder:
             alone = self._rows(self.class_hidden[classes], of.first_target[pair])
             rows = torch.cat([alone[:, None], rows], dim=1)
         return rows[:count]
-
-    def _first_layer(
-        self, layer: _Layer, x: Tensor, rope: Tensor, pair: Tensor, classes: Tensor
-    ) -> Tensor:
-        angles = (_two_at_least(t.contiguous()) for t in rope.unbind(-1))
-        shared = (_two_at_least(x), *angles)
-        base, weight = self._run(parts.shared_attention, shared, layer.wqkv, layer.wo)
-        own = (base[pair], weight[pair], layer.class_output[classes])
-        y: Tensor = self._run(parts.rest_of_first, own, layer.w13, layer.w2)
-        return y
 
     def _rows(self, x: Tensor, targets: Tensor) -> Tensor:
         """``log p(target)`` of rows ``[R, dim]``, a bounded number of logits at a time."""

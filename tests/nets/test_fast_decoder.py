@@ -63,6 +63,13 @@ def test_logits_made_a_few_rows_at_a_time_change_nothing(kind, monkeypatch):
     torch.testing.assert_close(got, expected, rtol=1e-6, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", [RandAR, LlamaGenGPT])
+def test_evaluations_a_few_at_a_time_change_nothing(kind, monkeypatch):
+    monkeypatch.setattr(fast_decoder, "STREAM_AT_ONCE", 3 * 17 * 32)
+    expected, got = both(trained_looking(kind), FastOptions())
+    torch.testing.assert_close(got, expected, rtol=1e-6, atol=1e-5)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("kind", [RandAR, LlamaGenGPT])
 def test_compiled_equals_the_network(kind, dtype):
