@@ -28,7 +28,7 @@ from gcbench.nets.randar import RandAR
 # Logits are made so many at a time, for memory and for the caches.
 LOGITS_AT_ONCE = 1 << 22
 # On a CPU, evaluations go through the layers so many numbers of the residual stream at a time.
-STREAM_AT_ONCE = 1 << 20
+STREAM_AT_ONCE = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ class FastDecoder:
             angles = (_two_at_least(t.contiguous()) for t in rope.unbind(-1))
             weights = self.layers[0].wqkv, self.layers[0].wo
             first = self._run(parts.shared_attention, (_two_at_least(x), *angles), *weights)
-        size = len(pair) if x.is_cuda else max(2, STREAM_AT_ONCE // x[0].numel())
+        size = len(pair) if x.is_cuda else max(4, STREAM_AT_ONCE // x[0].numel())
         found = [
             self._chunk(of, x, rope, first, rows, own)
             for rows, own in zip(pair.split(size), classes.split(size), strict=True)
