@@ -184,7 +184,10 @@ class ImageNet(BenchmarkFamily):
                 f'below [paths], {key} = "{source}"',
             )
         if wanted.hub is None:
-            raise GcbenchError(f"{name} is not on the hub", hint=f"get {wanted.source}")
+            raise GcbenchError(
+                f"{name} as a whole is not on the hub",
+                hint=f"get {wanted.source}; or fetch one corruption, as in-c:fog:3",
+            )
         target = data_root / wanted.hub.partition("/")[2]
         return fetch_data_set(wanted.hub, wanted.splits, target, echo)
 
