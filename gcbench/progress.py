@@ -72,7 +72,10 @@ class Tally:
 def shown(
     planned: PlannedRun, console: Console, decide: Decide
 ) -> Iterator[Callable[[Shard], None]]:
-    """A progress display for the block, fed by calling what it yields with each shard."""
+    """A progress display for the block, fed by calling what it yields with each shard.
+
+    Where there is no terminal, as in the log of a job, a line for every tenth of the images.
+    """
     from rich.console import Group
     from rich.live import Live
     from rich.progress import (
@@ -97,12 +100,16 @@ def shown(
         TimeRemainingColumn(),
         speed_estimate_period=300,
     )
-    title = f"{planned.spec.method} · {planned.spec.benchmark}"
-    task = bar.add_task(title, total=len(planned.benchmark), accuracy="", speed="")
+    title, total = f"{planned.spec.method} · {planned.spec.benchmark}", len(planned.benchmark)
+    task = bar.add_task(title, total=total, accuracy="", speed="")
     with Live(bar, console=console, transient=True) as live:
 
         def show(shard: Shard) -> None:
+            before = 10 * tally.settled // total
             tally.add(shard)
+            if not console.is_terminal and before < 10 * tally.settled // total < 10:
+                parts = (f"{tally.settled}/{total} images", tally.accuracy, tally.speed)
+                console.print(" · ".join([title, *filter(None, parts)]), highlight=False)
             bar.update(task, completed=tally.settled, accuracy=tally.accuracy, speed=tally.speed)
             live.update(Group(bar, *(Text(f"  {line}") for line in tally.shares())))
 

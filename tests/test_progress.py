@@ -75,3 +75,16 @@ def test_display_shows_every_worker(plan_toy):
         "node2:9",
     ):
         assert part in text
+
+
+def test_log_gets_a_line_for_every_tenth_that_is_not_the_last(plan_toy):
+    from rich.console import Console
+
+    out = io.StringIO()
+    with shown(plan_toy("a"), Console(file=out, width=200), decide) as show:
+        show(shard(0, 5, 0, "one"))
+        show(shard(1, 30, 5, "one"))
+        show(shard(2, 40, 0, "one"))
+    lines = [line for line in out.getvalue().splitlines() if line.strip()]
+    assert [line.split(" images")[0] for line in lines] == ["grey-level · greys · 40/80"]
+    assert "accuracy 0.875" in lines[0]
