@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 # A class's own variance, from k trials, is pooled with one from calibration images that counts as
-# much as these many trials.
-PSEUDO_TRIALS = 8
+# much as these many trials. Variances scatter about that line as if it came from 10 to 17 trials
+# where it decides, at gaps of 8 to 30 nats (RandAR on Fashion-MNIST, one and two garments).
+PSEUDO_TRIALS = 12
 # Classes of a calibration image among which all gaps count, not only those to the best.
 BEST_FEW = 4
 
