@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from gcbench import __version__
+from gcbench.engine.interrupt import Interrupted
 from gcbench.errors import GcbenchError
 from gcbench.options import (
     DEFAULT_RESULTS,
@@ -33,7 +34,7 @@ class Cli(click.Group):
         try:
             return super().invoke(ctx)
         except GcbenchError as error:
-            if type(error).__name__ == "Interrupted":
+            if isinstance(error, Interrupted):
                 _say_how_to_resume(ctx, error.message)
                 ctx.exit(error.exit_code)
             click.secho(f"error: {error.message}", fg="red", err=True)

@@ -241,7 +241,8 @@ class Actor:
         def give():
             if index in self.deadly:
                 raise ray.exceptions.ActorDiedError()
-            return replace(ShardScorer(self.planned, None)(index), worker="actor")
+            scorer = ShardScorer(self.planned, None)
+            return replace(scorer(index), worker="actor"), scorer.size
 
         return Answer(give)
 
@@ -251,19 +252,48 @@ def ray_here(monkeypatch):
     ray = pytest.importorskip("ray")
     monkeypatch.setattr(ray, "wait", lambda refs, num_returns, timeout: (refs[:1], refs[1:]))
     monkeypatch.setattr(ray, "get", lambda reference: reference.give())
+    monkeypatch.setattr(ray, "kill", lambda actor: None)
 
 
 def on_ray(crew, planned, **how):
     from gcbench.engine.ray_cluster import execute_on
 
     options = {"rerun": "missing", "stop": lambda: None, "on_shard": lambda shard: None}
-    return execute_on(crew, planned, note=lambda line: None, **{**options, **how})
+    options |= {"batch_size": None, "note": lambda line: None, "hire": lambda: Actor(planned)}
+    return execute_on(crew, planned, **{**options, **how})
+
+
+def test_dead_actor_is_replaced(ray_here, plan_toy, digest):
+    planned = plan_toy("b")
+    crew = [Actor(planned, deadly=(1,))]
+    assert on_ray(crew, planned) is True
+    assert crew[0].deadly == ()
+    assert digest_in(plan_toy, "b") == digest
+
+
+def test_ray_replaces_failures_and_their_summary(ray_here, plan_toy, registry, digest):
+    broken = registry.benchmark("greys:broken")
+    planned = plan_toy("b", benchmark=broken)
+    assert on_ray([Actor(planned)], planned) is True
+    assert planned.run.summary["coverage"]["scored"] == 79
+    healed = replace(broken, samples=registry.benchmark("greys").samples)
+    again = plan_toy("b", benchmark=healed)
+    assert on_ray([Actor(again), Actor(again)], again, rerun="failed") is True
+    assert again.run.summary["scores_digest"] == digest
+
+
+def test_ray_records_the_batch_size_that_memory_allowed(ray_here, plan_toy, monkeypatch):
+    monkeypatch.setenv("TOY_MEMORY", "10")
+    planned = plan_toy("b")
+    on_ray([Actor(planned)], planned)
+    assert planned.run.summary["batch_size"] == 8
+    assert planned.run.summary["batch_size_backed_off"] is True
 
 
 def test_shard_that_kills_every_worker_is_named(ray_here, plan_toy):
     planned = plan_toy("b")
     with pytest.raises(GcbenchError, match="shard 1 has killed 3 workers") as caught:
-        on_ray([Actor(planned, deadly=(1,)), Actor(planned, deadly=(1,))], planned)
+        on_ray([Actor(planned, (1,))], planned, hire=lambda: Actor(planned, (1,)))
     assert caught.value.exit_code == 1
     # Nothing is held any more: another process can go on.
     execute(plan_toy("b"))

@@ -20,10 +20,11 @@ from gcbench.engine.interrupt import Interrupted
 from gcbench.engine.locks import exclusive
 from gcbench.engine.run import (
     POLL_SECONDS,
+    BatchSize,
     OnShard,
     ShardScorer,
+    conclude,
     due,
-    execute,
 )
 from gcbench.errors import GcbenchError
 from gcbench.plan import PlannedRun
@@ -42,8 +43,8 @@ class Scorer:
         self.planned: dict[str, PlannedRun] = {}
         self.scorer: ShardScorer | None = None
 
-    def score(self, run_name: str, index: int) -> Shard:
-        """The scores of one shard of a run."""
+    def score(self, run_name: str, index: int) -> tuple[Shard, BatchSize]:
+        """The scores of one shard of a run, and the batch size that they took."""
         if not self.planned:
             self.planned = {one.run.name: one for one in self.make_plan()}
         planned = self.planned[run_name]
@@ -51,7 +52,8 @@ class Scorer:
             # Where the results folder is not shared, what a strategy measures first is kept here.
             planned.run.begin(planned.record())
             self.scorer = ShardScorer(planned, self.batch_size)
-        return replace(self.scorer(index), worker=f"{socket.gethostname()}:{os.getpid()}")
+        shard = replace(self.scorer(index), worker=f"{socket.gethostname()}:{os.getpid()}")
+        return shard, self.scorer.size
 
 
 @dataclass
@@ -100,13 +102,16 @@ def cluster(
         gpus = int(ray.cluster_resources().get("GPU", 0))
         count = int(devices) if devices else gpus or len(ray.nodes())
         needs = {"num_gpus": 1} if gpus else {"num_cpus": 1}
-        kind = ray.remote(**needs, max_restarts=-1)(Scorer)
+        kind = ray.remote(**needs)(Scorer)
         crew: list[Any] = []
 
         def run_one(planned: PlannedRun, *, batch_size: int | None, **how: Any) -> bool:
+            def hire() -> Any:
+                return kind.remote(make_plan, batch_size)
+
             if not crew:
-                crew.extend(kind.remote(make_plan, batch_size) for _ in range(count))
-            return execute_on(crew, planned, note=note, **how)
+                crew.extend(hire() for _ in range(count))
+            return execute_on(crew, planned, hire=hire, batch_size=batch_size, note=note, **how)
 
         yield run_one
     finally:
@@ -117,6 +122,8 @@ def execute_on(
     crew: list[Any],
     planned: PlannedRun,
     *,
+    hire: Callable[[], Any],
+    batch_size: int | None,
     rerun: str,
     stop: Callable[[], int | None],
     on_shard: OnShard,
@@ -124,12 +131,15 @@ def execute_on(
 ) -> bool:
     """Has actors compute the shards that the store lacks; as `engine.run.execute` otherwise.
 
+    An actor that dies is replaced in `crew` by the one that `hire` gives.
+
     Raises:
         Interrupted: it was asked to stop; what was out is stored.
         GcbenchError: a person must mend something, or a shard has killed too many workers.
     """
     ray, run = _ray(), planned.run
-    run.begin(planned.record())
+    run.begin(planned.record(), anew=rerun == "all")
+    size, computed = ShardScorer(planned, batch_size).size, False
     todo, idle = deque(range(planned.shard_count)), list(crew)
     out: dict[Any, Task] = {}
     tries: dict[int, int] = {}
@@ -162,10 +172,14 @@ def execute_on(
             for reference in ready:
                 task = out.pop(reference)
                 with task.lock:
-                    idle.append(task.actor)
                     try:
-                        shard = ray.get(reference)
+                        shard, needed = ray.get(reference)
+                        idle.append(task.actor)
                     except ray.exceptions.RayActorError as error:
+                        # It may be out of reach and not dead: its place must be free in any case.
+                        ray.kill(task.actor)
+                        crew[crew.index(task.actor)] = fresh = hire()
+                        idle.append(fresh)
                         tries[task.index] = tries.get(task.index, 0) + 1
                         reason = str(error).splitlines()[0]
                         if tries[task.index] == TRIES:
@@ -183,10 +197,11 @@ def execute_on(
                     else:
                         run.write_shard(shard)
                         on_shard(shard)
+                        size, computed = min(size, needed, key=lambda s: s.value), True
     finally:
         for task in out.values():
             task.lock.close()
-    return execute(planned, wait=False)
+    return conclude(planned, size, computed=computed)
 
 
 def _ray() -> Any:

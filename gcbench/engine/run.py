@@ -122,11 +122,20 @@ def execute(
                 announce(run.read_shard(other))
         if passed_over.issuperset(todo) and todo:
             time.sleep(POLL_SECONDS)
+    return conclude(planned, score.size, computed=computed)
+
+
+def conclude(planned: PlannedRun, size: BatchSize, *, computed: bool) -> bool:
+    """Writes predictions and summary if every shard is there, and returns whether it is.
+
+    What is written already is left alone unless shards were `computed` since.
+    """
+    run = planned.run
     if planned.missing_shards:
         return False
     with exclusive(run.path / "locks" / "summary", wait=True):
         if computed or run.summary is None:
-            run.finish(summarise(planned, score.size.value, score.size.backed_off))
+            run.finish(summarise(planned, size.value, size.backed_off))
     return True
 
 
