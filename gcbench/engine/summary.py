@@ -31,6 +31,7 @@ def summarise(planned: PlannedRun, batch_size: int, backed_off: bool) -> dict[st
     scored = len(scores.sample_ids)
     calibration = planned.run.calibration or {}
     precision = planned.run.precision or {}
+    again = sum(s.rescored for s in shards) + precision.get("evaluations", 0)
     seconds = sum(s.seconds for s in shards)
     seconds += calibration.get("seconds", 0.0) + precision.get("seconds", 0.0)
     return {
@@ -38,7 +39,7 @@ def summarise(planned: PlannedRun, batch_size: int, backed_off: bool) -> dict[st
         "default_rule": planned.method.default_rule,
         "metrics": metrics(scores, planned.benchmark, planned.method.default_rule),
         "coverage": {"scored": scored, "total": len(planned.benchmark), "failures": failures},
-        **evaluations(planned, scores, calibration),
+        **evaluations(planned, scores, calibration, again),
         "seconds_per_image": round(seconds / max(1, scored), 6),
         **({"near_ties": _near_ties(shards, precision)} if precision else {}),
         "scores_digest": scores_digest(scores),
@@ -58,9 +59,12 @@ def _near_ties(shards: Sequence[Shard], precision: Mapping[str, Any]) -> dict[st
 
 
 def evaluations(
-    planned: PlannedRun, scores: Scores, calibration: Mapping[str, Any]
+    planned: PlannedRun, scores: Scores, calibration: Mapping[str, Any], again: int
 ) -> dict[str, Any]:
-    """Evaluations per image, and what they consist of where the strategy left some out."""
+    """Evaluations per image, and what they consist of where the strategy left some out.
+
+    `again` counts those that a run of lower precision made a second time, or to know its error.
+    """
     grid = planned.evaluations_per_image
     if planned.strategy.exhaustive:
         return {"evaluations_per_image": grid}
@@ -72,6 +76,7 @@ def evaluations(
         "race": float(scores.evaluations().sum()) / scored,
         "proposal": float(proposal),
         "calibration": calibration.get("evaluations", 0) / scored,
+        "precision": again / scored,
     }
     made = sum(parts.values())
     return {
