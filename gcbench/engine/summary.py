@@ -41,12 +41,19 @@ def summarise(planned: PlannedRun, batch_size: int, backed_off: bool) -> dict[st
         "coverage": {"scored": scored, "total": len(planned.benchmark), "failures": failures},
         **evaluations(planned, scores, calibration, again),
         "seconds_per_image": round(seconds / max(1, scored), 6),
+        "median_seconds_per_image": _median_seconds(shards),
         **({"near_ties": _near_ties(shards, precision)} if precision else {}),
         "scores_digest": scores_digest(scores),
         "batch_size": batch_size,
         "batch_size_backed_off": backed_off,
         "provenance": provenance(planned.method.runtime.device),
     }
+
+
+def _median_seconds(shards: Sequence[Shard]) -> float | None:
+    """Of the shards' seconds per image: free of compilation and of a disturbance now and then."""
+    found = [s.seconds / len(s.sample_ids) for s in shards if s.sample_ids]
+    return round(float(np.median(found)), 6) if found else None
 
 
 def _near_ties(shards: Sequence[Shard], precision: Mapping[str, Any]) -> dict[str, Any]:
