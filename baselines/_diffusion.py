@@ -232,8 +232,7 @@ class LatentDiffusion(GenerativeMethod):
         )
         noisy = alpha * (mean + std * drawn) + sigma * noise
         pair = work.pair_of_evaluation().to(device)  # [E]
-        bf16 = self.runtime.precision == "bf16"
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        with self.arithmetic():
             time = self.model.t_embedder(torch.from_numpy(self.network_time(steps)).to(device))
             tokens = self.embed(noisy, seen, trials, work, alpha, sigma)  # [P, N, D]
             condition = time[pair] + self.model.y_embedder(work.classes.to(device))

@@ -55,7 +55,6 @@ class LlamaGen(LlamaGenTokens):
         return Trials(count, {})
 
     def score(self, latent: torch.Tensor, trials: Trials, work: Work) -> torch.Tensor:
-        import torch
 
         pair = work.pair_of_evaluation().to(latent.device)  # [E]
         classes = work.classes.to(latent.device)
@@ -63,8 +62,7 @@ class LlamaGen(LlamaGenTokens):
         if self.fast is not None:
             sequences = self.fast.llamagen(tokens)
             return self.fast.log_likelihood(sequences, pair, classes).sum(-1)
-        bf16 = self.runtime.precision == "bf16"
-        with torch.autocast(latent.device.type, torch.bfloat16, enabled=bf16):
+        with self.arithmetic():
             log_likelihood = self.model.token_log_likelihood(tokens[pair], classes)
         return log_likelihood.sum(-1)
 

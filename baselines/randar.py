@@ -120,7 +120,6 @@ class RandAR(LlamaGenTokens):
         return Trials(count, {"order": orders})
 
     def score(self, latent: torch.Tensor, trials: Trials, work: Work) -> torch.Tensor:
-        import torch
 
         pair = work.pair_of_evaluation().to(latent.device)  # [E]
         classes = work.classes.to(latent.device)
@@ -130,8 +129,7 @@ class RandAR(LlamaGenTokens):
         if self.fast is not None:
             sequences = self.fast.randar(seen, orders)
             return self.fast.log_likelihood(sequences, pair, classes).sum(-1)
-        bf16 = self.runtime.precision == "bf16"
-        with torch.autocast(latent.device.type, torch.bfloat16, enabled=bf16):
+        with self.arithmetic():
             log_likelihood = self.model.token_log_likelihood(seen[pair], classes, orders[pair])
         return log_likelihood.sum(-1)
 

@@ -103,10 +103,8 @@ class Timm(DiscriminativeMethod):
         return transform(image)
 
     def scores(self, batch: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-        import torch
 
-        bf16 = self.runtime.precision == "bf16"
-        with torch.autocast(batch.device.type, torch.bfloat16, enabled=bf16):
+        with self.arithmetic():
             logits = self.model(batch).float()  # [B, 1000]
         return logits[:, classes.to(logits.device)].log_softmax(-1)[:, None]
 

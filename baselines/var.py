@@ -111,15 +111,13 @@ class VAR(GenerativeMethod):
         Args:
             tokens: codes of all scales of each pair of `work`, int64 [P, L].
         """
-        import torch
 
         from gcbench.nets.var import scale_ends
 
         tokens = tokens[:, : scale_ends(self.model.patch_nums)[scales - 1]]
         var_input = self.tokenizer.quantize.var_input(tokens)  # [P, L - 1, e]
         pair = work.pair_of_evaluation().to(tokens.device)  # [E]
-        bf16 = self.runtime.precision == "bf16"
-        with torch.autocast(tokens.device.type, torch.bfloat16, enabled=bf16):
+        with self.arithmetic():
             log_likelihood = self.model.token_log_likelihood(
                 tokens[pair], var_input[pair], work.classes.to(tokens.device)
             )

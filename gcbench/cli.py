@@ -116,7 +116,7 @@ class RunCommand(click.Command):
 @click.option("--limit-per-class", type=int, help="Only the first N samples of each class.")
 @click.option("--subset", help="full, official-2k, first-N or random-N[@SEED] per class.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 ...")
-@click.option("--precision", default="fp32", show_default=True, help="fp32 or bf16.")
+@click.option("--precision", default="fp32", show_default=True, help="fp32, tf32 (GPU) or bf16.")
 @click.option(
     "--path",
     default="auto",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from gcbench.scores import TrialDesign
 
 Network = TypeVar("Network", bound="nn.Module")
-PRECISIONS = ("fp32", "bf16")
+PRECISIONS = ("fp32", "tf32", "bf16")
 PROTOCOLS = ("independent", "published")
 PATHS = ("reference", "fast", "compiled")
 
@@ -69,6 +70,11 @@ class Runtime:
             raise unknown_name("path", self.path, PATHS)
         if self.precision not in PRECISIONS:
             raise unknown_name("precision", self.precision, PRECISIONS)
+        if self.precision == "tf32" and not self.device.startswith("cuda"):
+            raise GcbenchError(
+                f"precision tf32 needs an NVIDIA GPU, the device is {self.device}",
+                hint="use --precision fp32 or bf16",
+            )
         if self.protocol not in PROTOCOLS:
             raise unknown_name("protocol", self.protocol, PROTOCOLS)
 
@@ -219,6 +225,16 @@ class Method(ABC):
 
             prefer_onednn(network)
         return network
+
+    def arithmetic(self) -> AbstractContextManager[object]:
+        """Within it the networks compute in the runtime's precision."""
+        import torch
+
+        from gcbench.nets.kernels import tf32_products
+
+        if self.runtime.precision == "bf16":
+            return torch.autocast(self.runtime.device.partition(":")[0], torch.bfloat16)
+        return tf32_products() if self.runtime.precision == "tf32" else nullcontext()
 
     def on_path(self, **changes: str) -> Method:
         """The same method, not loaded, with another `path` or `precision`."""

@@ -218,7 +218,7 @@ def _device(name: str) -> str:
     import torch
 
     if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
@@ -226,6 +226,9 @@ def _device(name: str) -> str:
             f"device {name!r} is not available ({str(error).splitlines()[0]})",
             hint="use --device auto or cpu",
         ) from error
+    if name.startswith("cuda"):
+        # PyTorch lets convolutions use TF32 unasked; a tokenizer's codes would not be exact.
+        torch.backends.cudnn.allow_tf32 = False
     return name
 
 

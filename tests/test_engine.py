@@ -157,3 +157,18 @@ def test_two_processes_on_one_store_give_the_bits_of_one(plan_toy, tmp_path):
     run = plan_toy("both").run
     assert run.summary["scores_digest"] == whole.summary["scores_digest"]
     assert run.scores().sample_ids == whole.scores().sample_ids
+
+
+def test_images_of_the_next_shard_are_loaded_meanwhile_and_give_the_same_bits(plan_toy):
+    from gcbench.engine.run import ShardScorer
+
+    planned = plan_toy("ahead")
+    plain, ahead = ShardScorer(planned, None), ShardScorer(planned, None)
+    expected = [plain(index) for index in range(planned.shard_count)]
+    ahead.look_ahead(1)
+    first, second = ahead(0), ahead(1)
+    assert not ahead.ahead
+    ahead.close()
+    for got, wanted in zip((first, second), expected, strict=False):
+        assert got.sample_ids == wanted.sample_ids
+        assert (got.values == wanted.values).all()

@@ -62,3 +62,16 @@ def test_path_is_recorded_and_not_in_the_key(planned):
     execute(replace(fast, run=planned.run))
     assert planned.run.spec["path"] == "fast"
     assert fast.spec.key == planned.spec.key
+
+
+def test_tf32_is_for_gpus_and_leaves_the_process_as_it_was():
+    import torch
+
+    from gcbench.nets.kernels import tf32_products
+
+    with pytest.raises(GcbenchError, match="tf32 needs an NVIDIA GPU, the device is cpu"):
+        Runtime(precision="tf32")
+    before = torch.get_float32_matmul_precision()
+    with tf32_products():
+        assert torch.get_float32_matmul_precision() == "high"
+    assert torch.get_float32_matmul_precision() == before

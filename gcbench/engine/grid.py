@@ -26,7 +26,7 @@ Values = np.ndarray[Any, np.dtype[np.float32]]
 def full_grid(pairs_shape: tuple[int, int], classes: torch.Tensor, size: int) -> Iterator[Work]:
     """All (image, trial) pairs x all classes, in batches of about `size` evaluations.
 
-    Batches hold whole pairs; a pair with more than `size` classes is cut. `pairs_shape` is
+    Batches hold whole pairs; a pair with more than `size` classes is cut into near equal parts. `pairs_shape` is
     (images, trials); evaluations come image-major, then trial, then class.
     """
     import torch
@@ -36,7 +36,7 @@ def full_grid(pairs_shape: tuple[int, int], classes: torch.Tensor, size: int) ->
     pairs = max(1, size // width)
     for start in range(0, images * trials, pairs):
         index = torch.arange(start, min(start + pairs, images * trials))  # [P]
-        for part in classes.split(max(size, 1)):
+        for part in classes.tensor_split(-(-width // max(size, 1))):
             yield Work(
                 image=index // trials,
                 trial=index % trials,

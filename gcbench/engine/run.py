@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -21,6 +22,9 @@ from gcbench.errors import GcbenchError
 from gcbench.method import SampleKey
 from gcbench.plan import PlannedRun
 from gcbench.store import Run, Shard
+
+if TYPE_CHECKING:
+    import torch
 
 # On a CPU the activations of a few evaluations fill the caches; more only spills them.
 AUTO_BATCH_SIZE = {"cpu": 32, "cuda": 256}
@@ -111,6 +115,7 @@ def execute(
                     todo.append(index)
                 passed_over.add(index)
             elif due(run, index, "missing" if index in passed_over else rerun):
+                score.look_ahead(next((i for i in todo if _free(run, i)), None))
                 shard = replace(score(index), worker=worker)
                 run.write_shard(shard)
                 computed = True
@@ -122,6 +127,7 @@ def execute(
                 announce(run.read_shard(other))
         if passed_over.issuperset(todo) and todo:
             time.sleep(POLL_SECONDS)
+    score.close()
     return conclude(planned, score.size, computed=computed)
 
 
@@ -140,13 +146,27 @@ def conclude(planned: PlannedRun, size: BatchSize, *, computed: bool) -> bool:
 
 
 class ShardScorer:
-    """Scores shards of a run; its networks are loaded when the first shard is asked for."""
+    """Scores shards of a run; its networks are loaded when the first shard is asked for.
+
+    The images of the shard after it are loaded in a thread meanwhile.
+    """
 
     def __init__(self, planned: PlannedRun, batch_size: int | None):
         device = planned.method.runtime.device.partition(":")[0]
         self.planned = planned
         self.size = BatchSize(batch_size or AUTO_BATCH_SIZE.get(device, 64))
         self.loaded = False
+        self.images = ThreadPoolExecutor(1, thread_name_prefix="images")
+        self.ahead: dict[int, Future[Loaded]] = {}
+
+    def look_ahead(self, index: int | None) -> None:
+        """Starts to load the images of the shard that is likely to be scored after the next."""
+        if index is not None and index not in self.ahead:
+            self.ahead[index] = self.images.submit(load_shard, self.planned, index)
+
+    def close(self) -> None:
+        """Ends the loading of images that are not wanted any more."""
+        self.images.shutdown(cancel_futures=True)
 
     def load(self) -> None:
         if not self.loaded:
@@ -159,7 +179,21 @@ class ShardScorer:
 
     def __call__(self, index: int) -> Shard:
         self.load()
-        return score_shard(self.planned, index, self.size, self.ties)
+        loaded = self.ahead.pop(index, None)
+        images = load_shard(self.planned, index) if loaded is None else loaded.result()
+        self.ahead = {i: f for i, f in self.ahead.items() if i > index}
+        return score_shard(self.planned, index, self.size, self.ties, images)
+
+
+Loaded = tuple[dict[int, "torch.Tensor"], dict[str, str]]
+
+
+def load_shard(planned: PlannedRun, index: int) -> Loaded:
+    """Images of a shard by position in it, and the reason for each unreadable one."""
+    positions = planned.shard_samples(index)
+    samples = [planned.benchmark.samples[p] for p in positions]
+    keys = [SampleKey(s.id, p) for s, p in zip(samples, positions, strict=True)]
+    return load_images(planned.method, samples, keys, planned.spec.trials, planned.spec.seed)
 
 
 def due(run: Run, index: int, rerun: str) -> bool:
@@ -169,8 +203,20 @@ def due(run: Run, index: int, rerun: str) -> bool:
     return rerun == "failed" and bool(run.read_shard(index).failures)
 
 
+def _free(run: Run, index: int) -> bool:
+    """Whether a shard is neither stored nor being computed by somebody."""
+    if run.has_shard(index):
+        return False
+    with exclusive(run.path / "locks" / f"{index:05d}", wait=False) as mine:
+        return mine
+
+
 def score_shard(
-    planned: PlannedRun, index: int, size: BatchSize, ties: NearTies | None = None
+    planned: PlannedRun,
+    index: int,
+    size: BatchSize,
+    ties: NearTies | None = None,
+    loaded: Loaded | None = None,
 ) -> Shard:
     """Scores the samples of one shard; unreadable ones are recorded as failures."""
     spread = _within_memory(size, lambda: race_spread(planned, size.value))
@@ -179,7 +225,7 @@ def score_shard(
     samples = [planned.benchmark.samples[p] for p in positions]
     keys = [SampleKey(s.id, p) for s, p in zip(samples, positions, strict=True)]
     spec = planned.spec
-    images, failures = load_images(planned.method, samples, keys, spec.trials, spec.seed)
+    images, failures = load_shard(planned, index) if loaded is None else loaded
 
     def scored(chosen: Sequence[int]) -> Values:
         return _within_memory(

@@ -167,9 +167,12 @@ class FastDecoder:
             weights = self.layers[0].wqkv, self.layers[0].wo
             first = self._run(parts.shared_attention, (_two_at_least(x), *angles), *weights)
         size = len(pair) if x.is_cuda else max(4, STREAM_AT_ONCE // x[0].numel())
+        chunks = -(-len(pair) // size)
         found = [
             self._chunk(of, x, rope, first, rows, own)
-            for rows, own in zip(pair.split(size), classes.split(size), strict=True)
+            for rows, own in zip(
+                pair.tensor_split(chunks), classes.tensor_split(chunks), strict=True
+            )
         ]
         return torch.cat(found)
 

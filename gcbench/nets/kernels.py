@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import platform
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
 
@@ -22,6 +24,17 @@ def onednn_linear(x: Tensor, weight: Tensor) -> Tensor:
 @onednn_linear.register_fake
 def _(x: Tensor, weight: Tensor) -> Tensor:
     return x.new_empty(*x.shape[:-1], len(weight))
+
+
+@contextmanager
+def tf32_products() -> Iterator[None]:
+    """Within it, a GPU may round the factors of fp32 products to TF32's 10 bits."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 @cache
