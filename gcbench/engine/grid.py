@@ -26,8 +26,8 @@ Values = np.ndarray[Any, np.dtype[np.float32]]
 def full_grid(pairs_shape: tuple[int, int], classes: torch.Tensor, size: int) -> Iterator[Work]:
     """All (image, trial) pairs x all classes, in batches of about `size` evaluations.
 
-    Batches hold whole pairs; a pair with more than `size` classes is cut into near equal parts. `pairs_shape` is
-    (images, trials); evaluations come image-major, then trial, then class.
+    Batches hold whole pairs; a pair with more than `size` classes is cut into near equal parts.
+    `pairs_shape` is (images, trials); evaluations come image-major, then trial, then class.
     """
     import torch
 
