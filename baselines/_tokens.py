@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gcbench.nets.fast_decoder import FastDecoder
     from gcbench.nets.llamagen_gpt import LlamaGenGPT
     from gcbench.nets.llamagen_vq import VQModel
+    from gcbench.nets.maskgit_vq import MaskGITVQ
     from gcbench.nets.randar import RandAR
 
 
@@ -34,28 +35,33 @@ def check_vocabulary(method: Method, predicted: int, codebook: int) -> None:
 
 
 def imagenet_variant(
-    name: str, model: dict[str, Any], weights: Checkpoint, note: str, image_size: int = 256
+    name: str,
+    model: dict[str, Any],
+    weights: Checkpoint,
+    note: str,
+    image_size: int = 256,
+    tokenizer: str = "llamagen",
 ) -> Variant:
-    """A variant with LlamaGen's published tokenizer; a token covers 16 x 16 pixels."""
+    """A variant with a published tokenizer, `llamagen` or `maskgit`; tokens are 16 x 16 pixels."""
     return Variant(
         name=name,
         label_space="imagenet-1k",
         config={
             "model": {**model, "block_size": (image_size // 16) ** 2},
             "tokenizer": {},
-            "image": {"grey": False},
+            "image": {"grey": False, "tokenizer": tokenizer},
         },
-        checkpoints={"model": weights, "tokenizer": published("llamagen-vq16")},
+        checkpoints={"model": weights, "tokenizer": published(f"{tokenizer}-vq16")},
         image_size=image_size,
         note=note,
     )
 
 
 class LlamaGenTokens(GenerativeMethod):
-    """A method that scores the tokens of LlamaGen's tokenizer, of an ADM centre crop."""
+    """A method that scores the tokens of an ADM centre crop, LlamaGen's or MaskGIT's."""
 
     features = ("shared first layer", "cut last layer")
-    tokenizer: VQModel
+    tokenizer: VQModel | MaskGITVQ
 
     @property
     def preprocessing(self) -> str:
@@ -76,13 +82,20 @@ class LlamaGenTokens(GenerativeMethod):
             GcbenchError: its codebook is of another size, or its file does not fit.
         """
         from gcbench.nets.llamagen_vq import VQModel
+        from gcbench.nets.maskgit_vq import MaskGITVQ
 
-        tokenizer = VQModel(**self.config("tokenizer"))
+        kind = MaskGITVQ if self._maskgit else VQModel
+        tokenizer = kind(**self.config("tokenizer"))
         check_vocabulary(self, vocab_size, tokenizer.quantize.embedding.num_embeddings)
         self.tokenizer = self.load_network("tokenizer", tokenizer)
 
+    @property
+    def _maskgit(self) -> bool:
+        return self.config("image").get("tokenizer") == "maskgit"
+
     def encode(self, batch: torch.Tensor) -> torch.Tensor:
-        return self.tokenizer.encode(batch)
+        # MaskGIT's tokenizer reads [0, 1], LlamaGen's [-1, 1]: neither complains about the other.
+        return self.tokenizer.encode((batch + 1) / 2 if self._maskgit else batch)
 
     def cheaper(self, network: RandAR | LlamaGenGPT) -> FastDecoder | None:
         """The fast path of the loaded network; None on the reference path."""

@@ -72,6 +72,13 @@ class RandAR(LlamaGenTokens):
             "l-release", SIZES["l"], published("randar-l-release"), "its authors' release"
         ),
         imagenet_variant("xl-release", SIZES["xl"], published("randar-xl-release"), "as l-release"),
+        imagenet_variant(
+            "l-maskgit",
+            {**SIZES["l"], "vocab_size": 1024},
+            published("randar-l-maskgit-release"),
+            "the authors' release on MaskGIT's tokens",
+            tokenizer="maskgit",
+        ),
         *(wilds_variant(size, data_set) for data_set in WILDS for size in ("b", "l")),
     )
     preprocessing_options = frozenset({"crop"})
