@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint install results clean
+.PHONY: demo test lint install results racing speed clean
 
 demo: install
 	$(BIN)/gcbench run --method randar,randar-raster --bench mini-val --limit-per-class 15 --results results/demo
@@ -20,6 +20,27 @@ results: install
 	$(BIN)/gcbench run --method randar,randar-raster --bench suite:mini --results results/mini
 	$(BIN)/gcbench report --all --results results/mini --out results/mini/tables
 	$(BIN)/gcbench report --figure accuracy-by-trials --results results/mini --out docs/accuracy-by-trials
+
+# The measurements of docs/racing.md (about an hour on two cores).
+FAST := --method randar --trials 20 --path compiled --precision bf16 --results results/racing
+PAIRS := $(FAST) --variant pairs --bench mini-pairs --subset random-10
+racing: install
+	$(BIN)/gcbench run $(PAIRS)
+	$(BIN)/gcbench run $(PAIRS) --strategy race --delta 0.001
+	$(BIN)/gcbench run $(PAIRS) --strategy race --delta 0.01
+	$(BIN)/gcbench run $(PAIRS) --strategy propose+race
+	$(BIN)/gcbench run $(PAIRS) --strategy adaptive-li2023
+	$(BIN)/gcbench run $(FAST) --bench mini-val --strategy race
+	$(BIN)/python -m tools.racing results/racing results/mini --update
+
+# The recorded speeds of docs/speed.md (about a quarter of an hour; leave the machine alone meanwhile).
+MID := --set dim=384 --set n_layer=6 --set n_head=6 --set vocab_size=4096 --set tokenizer.codebook_size=4096
+SPEED := $(BIN)/gcbench speed --json --method randar
+speed: install
+	$(SPEED) --trials 8 > results/speed/mini.json
+	$(SPEED) --variant l --random-weights $(MID) --classes 40 --rounds 3 > results/speed/mid.json
+	$(SPEED) --variant l --random-weights --classes 4 --rounds 3 > results/speed/randar-l.json
+	$(BIN)/python -m tools.speed --update
 
 install: .venv/.installed
 
