@@ -62,7 +62,7 @@ def test_official_numbers_hold(kind):
     assert folders
     code, lines = echoed(folders)
     assert code == 0, "\n".join(line for line in lines if line.startswith("FAIL"))
-    assert sum(line.startswith("pass") for line in lines) >= 6
+    assert sum(line.startswith("pass") for line in lines) >= 4
 
 
 def test_right_numbers_pass_and_a_wrong_one_fails(tmp_path):
