@@ -15,7 +15,7 @@ import pytest
 from gcbench.report.cells import Cell, Column, Footnote, Row, Table
 from gcbench.report.committed import regenerate
 from gcbench.report.render import render
-from gcbench.report.tables import build_table
+from gcbench.report.tables import build_table, known_tables
 from gcbench.store import Run, Shard, Store
 
 K = 20
@@ -481,9 +481,11 @@ def test_committed_tables_depend_on_the_runs_alone(store: Store, tmp_path: Path)
     record(store, "randar", "mini-val", hits(7, 10))
     record(store, "randar-raster", "mini-val", hits(5, 10))
     texts = regenerate(store.runs())
-    assert sorted(texts) == [
-        f"table{number}.{suffix}" for number in (1, 5) for suffix in ("csv", "md", "tex")
-    ]
+    assert set(texts) == {
+        f"table{number}.{suffix}"
+        for number in known_tables("measured")
+        for suffix in ("csv", "md", "tex")
+    }
     moved = shutil.copytree(store.root, tmp_path / "elsewhere")
     assert regenerate(Store(moved).runs()) == texts
     assert "% measured at commit: 0123abc\n" in texts["table1.tex"]

@@ -85,12 +85,18 @@ class Evidence:
     def command(self) -> str:
         """The command that completes a partial run."""
         spec = self.run.spec
-        slot = Slot(spec["method"], spec["variant"], spec["benchmark"], trials=spec["trials"])
+        slot = Slot(
+            spec["method"],
+            spec["variant"],
+            spec["benchmark"],
+            trials=spec["trials"],
+            timesteps=_repeated_timesteps(spec),
+        )
         options = {
             "subset": (self.subset, "full"),
             "seed": (spec["seed"], 0),
             "precision": (spec["precision"], "fp32"),
-            "protocol": (spec["protocol"], "independent"),
+            "protocol": (_protocol_name(spec), "independent"),
             # A finished run that lacks images could not read them.
             "rerun": ("failed" if self.run.summary is not None else "missing", "missing"),
         }
@@ -105,7 +111,7 @@ class Evidence:
             self.status != "full",
             -self.count,
             spec["precision"] != "fp32",
-            spec["protocol"] != "independent",
+            _protocol_name(spec) != "independent",
             spec["seed"],
             -spec["trials"],
             self.run.name,
@@ -140,6 +146,8 @@ class Measurements:
                 continue
             if spec["strategy"] != "exhaustive":
                 continue
+            if _repeated_timesteps(spec) != slot.timesteps:
+                continue
             predictions = self._read(run)
             if len(predictions) and slot.prediction in predictions:
                 found.append(_evidence(run, predictions, slot.prediction))
@@ -172,7 +180,19 @@ def run_command(slot: Slot) -> str:
     command = (
         f"gcbench run --method {slot.method} --variant {slot.variant} --bench {slot.benchmark}"
     )
-    return command if slot.trials == 1 else f"{command} --trials {slot.trials}"
+    options = {"trials": slot.trials if slot.trials > 1 else None, "timesteps": slot.timesteps}
+    return command + "".join(f" --{k} {v}" for k, v in options.items() if v is not None)
+
+
+def _protocol_name(spec: Mapping[str, Any]) -> str:
+    """The protocol without what a method adds to it: `independent` or `published`."""
+    return str(spec["protocol"]).partition(", ")[0]
+
+
+def _repeated_timesteps(spec: Mapping[str, Any]) -> int | None:
+    """The timesteps that a run's trials go through several times, None when they do not."""
+    added = str(spec["protocol"]).partition(", ")[2]
+    return int(added.split()[0]) if added.endswith(" timesteps") else None
 
 
 def deviations(evidence: Mapping[Position, Evidence]) -> dict[Position, list[str]]:
@@ -183,7 +203,8 @@ def deviations(evidence: Mapping[Position, Evidence]) -> dict[Position, list[str
         for position, cell in evidence.items():
             spec = cell.run.spec
             key = tuple(spec[name] for name in scope)
-            groups.setdefault(key, {})[position] = _short(spec[field])
+            value = _protocol_name(spec) if field == "protocol" else _short(spec[field])
+            groups.setdefault(key, {})[position] = value
         for members in groups.values():
             # Ties go to the value that comes first in reading order.
             usual = Counter(members.values()).most_common(1)[0][0]

@@ -8,21 +8,29 @@ headings, and, once its methods can be run, a function from (row, column) to a `
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from gcbench.errors import GcbenchError, unknown_name
 
+# Of a diffusion classifier: the paper's (section 5), and of the mini suite.
+DIFFUSION_TIMESTEPS = 250
+MINI_TIMESTEPS = 100
+
 
 @dataclass(frozen=True)
 class Slot:
-    """The measurement a cell asks for: a method on a benchmark, `trials` combined by `rule`."""
+    """The measurement a cell asks for: a method on a benchmark, `trials` combined by `rule`.
+
+    `timesteps`: those that the trials go through several times; None: a trial is not repeated.
+    """
 
     method: str
     variant: str
     benchmark: str
     rule: str = "mean"
     trials: int = 1
+    timesteps: int | None = None
 
     @property
     def prediction(self) -> str:
@@ -38,10 +46,12 @@ class Suite:
         prefix: begins the names of the benchmarks that take the place of the paper's `in-*`.
         stand_in_variant: the suite is a stand-in for ImageNet, with this one variant of each
             method in the place of the paper's model sizes.
+        stand_in_trials: counts of trials that the suite takes in the place of the paper's.
     """
 
     prefix: str
     stand_in_variant: str | None = None
+    stand_in_trials: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def stand_in(self) -> bool:
@@ -53,13 +63,21 @@ class Suite:
 
     def adapt(self, slot: Slot) -> Slot:
         """The slot of the paper's names in the suite's names."""
-        variant = self.stand_in_variant or slot.variant
-        return replace(slot, benchmark=self.name(slot.benchmark), variant=variant)
+        return replace(
+            slot,
+            benchmark=self.name(slot.benchmark),
+            variant=self.stand_in_variant or slot.variant,
+            trials=self.stand_in_trials.get(slot.trials, slot.trials),
+        )
 
 
 SUITES: Mapping[str, Suite] = {
     "imagenet": Suite(prefix="in-"),
-    "mini": Suite(prefix="mini-", stand_in_variant="mini"),
+    "mini": Suite(
+        prefix="mini-",
+        stand_in_variant="mini",
+        stand_in_trials={DIFFUSION_TIMESTEPS: MINI_TIMESTEPS},
+    ),
 }
 
 
@@ -94,6 +112,37 @@ def _likelihood_estimate(row: Mapping[str, str], column: str) -> Slot:
     return Slot("randar", "xl", "in-val", rule, int(column.removeprefix("K=")))
 
 
+def _noises_per_timestep(row: Mapping[str, str], column: str) -> Slot:
+    if row["model"] == "RandAR-XL":
+        return Slot("randar", "xl", column, trials=int(row["nfe"]))
+    repeated = int(row["T"]) if int(row["N"]) > 1 else None
+    return Slot("dit", "xl", column, trials=int(row["nfe"]), timesteps=repeated)
+
+
+def _loss_weighting(row: Mapping[str, str], column: str) -> Slot:
+    rules = {
+        "Constant": "mean",
+        "ELBO": "elbo",
+        "SNR-1": "inverse-snr",
+        "Min-SNR-5": "min-snr-5",
+        "FM-OT": "fm-ot",
+    }
+    method = {"DiT-XL": "dit", "SiT-XL": "sit"}[row["model"]]
+    return Slot(method, "xl", "in-val", rules[column], DIFFUSION_TIMESTEPS)
+
+
+def _aligned_features(row: Mapping[str, str], column: str) -> Slot:
+    if row["method"] == "RandAR-XL":
+        return Slot("randar", "xl", column, trials=20)
+    method = {
+        "SiT-XL": "sit",
+        "SiT-XL + REG": "sit-reg",
+        "SiT-XL + REPA": "sit-repa",
+        "SiT-XL + iREPA": "sit-irepa",
+    }[row["method"]]
+    return Slot(method, "xl", column, trials=DIFFUSION_TIMESTEPS)
+
+
 LAYOUTS: Mapping[int, Layout] = {
     1: Layout(
         "RandAR in raster order and in K random orders, top-1 accuracy",
@@ -124,14 +173,20 @@ LAYOUTS: Mapping[int, Layout] = {
     7: Layout(
         "Timesteps T against noise samples N at equal cost, top-1 accuracy",
         headings=("Model", "NFE", "T", "N"),
+        slot=_noises_per_timestep,
     ),
     8: Layout(
         "Loss weightings of diffusion classifiers, top-1 accuracy on {val}",
         headings=("Model",),
+        slot=_loss_weighting,
         compare="row",
     ),
     9: Layout("ResNets beside RandAR, top-1 accuracy", headings=("Method",)),
-    10: Layout("Diffusion models with aligned features, top-1 accuracy", headings=("Method",)),
+    10: Layout(
+        "Diffusion models with aligned features, top-1 accuracy",
+        headings=("Method",),
+        slot=_aligned_features,
+    ),
 }
 
 

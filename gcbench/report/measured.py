@@ -120,11 +120,12 @@ def _remark_on_gaps(
     wanted: Mapping[Position, Slot], evidence: Mapping[Position, Evidence], notes: Notes
 ) -> None:
     """Names each run that is missing or partial, with the command that fills the gap."""
-    missing: dict[tuple[str, str, str], list[Slot]] = {}
+    missing: dict[tuple[str, str, str, int | None], list[Slot]] = {}
     for position, slot in wanted.items():
         if position not in evidence:
-            missing.setdefault((slot.method, slot.variant, slot.benchmark), []).append(slot)
-    for (method, variant, benchmark), slots in missing.items():
+            what = (slot.method, slot.variant, slot.benchmark, slot.timesteps)
+            missing.setdefault(what, []).append(slot)
+    for (method, variant, benchmark, _), slots in missing.items():
         counts = sorted({slot.trials for slot in slots})
         command = run_command(max(slots, key=lambda slot: slot.trials))
         notes.general.append(
