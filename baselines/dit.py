@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from gcbench.checkpoint import ByHand, published
 from gcbench.method import Variant
 
-from ._diffusion import LatentDiffusion, imagenet_variant
+from ._diffusion import LatentDiffusion, imagenet_variant, mini_variant
 
 if TYPE_CHECKING:
     from gcbench.diffusion import Process
@@ -24,6 +24,7 @@ class DiT(LatentDiffusion):
     name = "dit"
     summary = "diffusion transformer, error of the predicted noise over timesteps"
     variants: ClassVar[tuple[Variant, ...]] = (
+        mini_variant("mini-dit", "16 tokens of a 4 x 8 x 8 latent"),
         imagenet_variant("xl", "xl", published("dit-xl"), "its authors' release, 675 M parameters"),
         imagenet_variant(
             "xl-diffusers", "xl", published("dit-xl-diffusers"), "the same, as on the hub"
