@@ -54,7 +54,8 @@ def test_one_run_holds_every_loss_weighting_and_the_coarser_grid(run, capsys):
 
 def test_repeated_timesteps_are_a_run_of_their_own(run):
     run(trials=4)
-    first, second = run(trials=8, preprocessing={"timesteps": 4})
+    stored = run(trials=8, preprocessing={"timesteps": 4})
+    first, second = sorted(stored, key=lambda run: run.spec["trials"])
     assert first.spec["protocol"] == "independent"
     assert second.spec["protocol"] == "independent, 4 timesteps"
     np.testing.assert_allclose(second.scores().values[:, :4], first.scores().values, rtol=1e-5)
