@@ -60,7 +60,8 @@ def test_larger_budget_drops_at_least_as_much(values, pooled, one, other):
 def test_less_variance_drops_at_least_as_much(values, pooled, spend):
     steady = stay(values, pooled=pooled, spend=spend)
     noisy = stay(values, pooled=4 * pooled + 1, spend=spend)
-    assert not (steady & ~noisy).any()
+    # As many, not the same ones: among equal chances the order decides, and it may change.
+    assert (steady.sum(axis=1) <= noisy.sum(axis=1)).all()
 
 
 @given(SCORES, st.floats(0.1, 10))
