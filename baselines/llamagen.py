@@ -55,13 +55,14 @@ class LlamaGen(LlamaGenTokens):
         return Trials(count, {})
 
     def score(self, latent: torch.Tensor, trials: Trials, work: Work) -> torch.Tensor:
+        from gcbench.nets.sequences import sequences
 
         pair = work.pair_of_evaluation().to(latent.device)  # [E]
         classes = work.classes.to(latent.device)
         tokens = latent[work.image.to(latent.device)]  # [P, N]
         if self.fast is not None:
-            sequences = self.fast.llamagen(tokens)
-            return self.fast.log_likelihood(sequences, pair, classes).sum(-1)
+            of = sequences(self.model, tokens)
+            return self.fast.log_likelihood(of, pair, classes).sum(-1)
         with self.arithmetic():
             log_likelihood = self.model.token_log_likelihood(tokens[pair], classes)
         return log_likelihood.sum(-1)

@@ -127,6 +127,7 @@ class RandAR(LlamaGenTokens):
         return Trials(count, {"order": orders})
 
     def score(self, latent: torch.Tensor, trials: Trials, work: Work) -> torch.Tensor:
+        from gcbench.nets.sequences import sequences
 
         pair = work.pair_of_evaluation().to(latent.device)  # [E]
         classes = work.classes.to(latent.device)
@@ -134,8 +135,8 @@ class RandAR(LlamaGenTokens):
         seen = latent[work.image, work.trial] if self.random_crop else latent[work.image]  # [P, N]
         orders = trials.draws["order"][work.image, work.trial].to(latent.device)  # [P, N]
         if self.fast is not None:
-            sequences = self.fast.randar(seen, orders)
-            return self.fast.log_likelihood(sequences, pair, classes).sum(-1)
+            of = sequences(self.model, seen, orders)
+            return self.fast.log_likelihood(of, pair, classes).sum(-1)
         with self.arithmetic():
             log_likelihood = self.model.token_log_likelihood(seen[pair], classes, orders[pair])
         return log_likelihood.sum(-1)

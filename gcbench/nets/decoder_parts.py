@@ -29,7 +29,6 @@ class Layout:
         head_dim: width of a head.
         eps: of the RMS norms.
         dtype: of the matrix products.
-        stride: the rows ``0, stride, 2 stride, ...`` predict tokens.
         blocked: attention from two products per block of queries, else PyTorch's fused one.
         onednn: products through oneDNN, see :func:`gcbench.nets.kernels.prefer_onednn`.
     """
@@ -39,7 +38,6 @@ class Layout:
     head_dim: int
     eps: float
     dtype: torch.dtype
-    stride: int
     blocked: bool
     onednn: bool
 

@@ -1,11 +1,10 @@
 """The likelihoods of RandAR and LlamaGen's GPT, cheaper: the same numbers up to rounding.
 
-Three facts about the published decoder are used. The class token's rotary row is zero, so its query
-and key vanish: its path depends on the class alone, and all it gives to the others is one value
-vector per layer. A table holds these vectors, and the sequence begins at the first image token. The
-first layer therefore differs between the classes of one (image, order) pair in that vector only,
-and its attention is computed once for all of them. And no prediction needs the rows of the last
-layer that predict nothing.
+Three facts about the published decoder are used. A class acts on the image tokens through one value
+vector per layer (:mod:`gcbench.nets.sequences`): a table holds these vectors, and the sequence
+begins at the first image token. The first layer therefore differs between the classes of one
+(image, order) pair in that vector only, and its attention is computed once for all of them. And no
+prediction needs the rows of the last layer that predict nothing.
 """
 
 from __future__ import annotations
@@ -16,14 +15,12 @@ from functools import cache
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from gcbench.nets import decoder_parts as parts
 from gcbench.nets.decoder import Attention, TransformerBlock
 from gcbench.nets.kernels import can_compile, onednn_is_faster
-from gcbench.nets.llamagen_gpt import LlamaGenGPT
-from gcbench.nets.randar import RandAR
+from gcbench.nets.sequences import Decoder, Sequences, blocks, class_tokens
 
 # Logits are made so many at a time, for memory and for the caches.
 LOGITS_AT_ONCE = 1 << 22
@@ -49,23 +46,6 @@ class FastOptions:
 
 
 @dataclass(frozen=True)
-class Sequences:
-    """What P (image, order) pairs share among their classes: L rows without the class token.
-
-    Attributes:
-        x: ``[P, L, dim]`` embedded rows.
-        rope: ``[P or 1, L, hd / 2, 2]``.
-        targets: int64 ``[P, R]``, what the rows ``0, stride, 2 stride, ...`` predict.
-        first_target: int64 ``[P]``, what the class token predicts; None if nothing.
-    """
-
-    x: Tensor
-    rope: Tensor
-    targets: Tensor
-    first_target: Tensor | None = None
-
-
-@dataclass(frozen=True)
 class _Layer:
     """Weights of a block: norms folded in, ``w1 | w3`` as one, rotary pairs as halves."""
 
@@ -85,11 +65,11 @@ class FastDecoder:
         options: what to do.
     """
 
-    def __init__(self, network: RandAR | LlamaGenGPT, options: FastOptions) -> None:
-        self.network, self.options = network, options
+    def __init__(self, network: Decoder, options: FastOptions) -> None:
+        self.options = options
         attention = network.layers[0].attention
         assert isinstance(attention, Attention)
-        weight = network.output.weight
+        weight, rows = network.output.weight, len(network.cls_embedding.embedding_table.weight)
         self.compiled = options.compile and can_compile(weight.device.type)
         on_cpu, fp32 = weight.device.type == "cpu", options.dtype == torch.float32
         self.layout = parts.Layout(
@@ -98,36 +78,33 @@ class FastDecoder:
             head_dim=attention.head_dim,
             eps=network.norm.eps,
             dtype=options.dtype,
-            stride=2 if isinstance(network, RandAR) else 1,
             blocked=self.compiled and on_cpu and not fp32,
             onednn=on_cpu and fp32 and onednn_is_faster(),
         )
-        self.layers: list[_Layer] = []
-        x = network.cls_embedding.embedding_table.weight.float()  # [M, dim]
-        for block in network.layers:
-            assert isinstance(block, TransformerBlock)
-            layer, x = self._prepare(block, x)
-            self.layers.append(layer)
-        self.class_hidden = x  # [M, dim], before the final norm
+        table = class_tokens(network, torch.arange(rows, device=weight.device))
+        self.layers = [
+            self._prepare(block, value)
+            for block, value in zip(blocks(network), table.values.unbind(1), strict=True)
+        ]
+        self.class_hidden = table.hidden  # [M, dim], before the final norm
         self.head = (weight * network.norm.weight).to(options.dtype).contiguous()
 
-    def _prepare(self, block: TransformerBlock, x: Tensor) -> tuple[_Layer, Tensor]:
-        """A block's weights, and the class tokens ``[M, dim]`` behind it."""
+    def _prepare(self, block: TransformerBlock, value: Tensor) -> _Layer:
+        """A block's weights, with what the class tokens give in it, ``[M, kv width]``."""
         layout = self.layout
         heads, kv_width = layout.n_head, layout.n_kv_head * layout.head_dim
         wo, forward = block.attention.wo.weight, block.feed_forward
         q, k, v = block.attention.wqkv.weight.split([wo.shape[1], kv_width, kv_width])
-        value = F.linear(block.attention_norm(x), v).unflatten(1, (layout.n_kv_head, -1))
+        value = value.unflatten(1, (layout.n_kv_head, -1))
         value = value.repeat_interleave(heads // layout.n_kv_head, dim=1)  # [M, H, hd]
         output = torch.einsum("mhd,ohd->mho", value, wo.unflatten(1, (heads, -1)))
-        h = x + F.linear(value.flatten(1), wo)
         fused = torch.cat([_halves(q, layout.head_dim), _halves(k, layout.head_dim), v])
         w13 = torch.cat([forward.w1.weight, forward.w3.weight])
 
         def cast(w: Tensor) -> Tensor:
             return w.to(layout.dtype).contiguous()
 
-        layer = _Layer(
+        return _Layer(
             wqkv=cast(fused * block.attention_norm.weight),
             wo=cast(wo),
             w13=cast(w13 * block.ffn_norm.weight),
@@ -135,19 +112,6 @@ class FastDecoder:
             class_value=value[:, :, None].contiguous(),
             class_output=cast(output),
         )
-        return layer, h + forward(block.ffn_norm(h))
-
-    def randar(self, tokens: Tensor, orders: Tensor) -> Sequences:
-        """Sequences of tokens ``[P, N]`` in raster order, visited in ``orders`` ``[P, N]``."""
-        assert isinstance(self.network, RandAR)
-        x, rope = self.network.sequence(tokens, orders)
-        return Sequences(x, rope, tokens.gather(1, orders))
-
-    def llamagen(self, tokens: Tensor) -> Sequences:
-        """Sequences of tokens ``[P, N]`` in raster order."""
-        assert isinstance(self.network, LlamaGenGPT)
-        x = self.network.tok_embeddings(tokens[:, :-1])
-        return Sequences(x, self.network.rope[None, 1:-1], tokens[:, 1:], tokens[:, 0])
 
     def log_likelihood(self, of: Sequences, pair: Tensor, classes: Tensor) -> Tensor:
         """``log p(token | class, tokens before)`` of E evaluations.
@@ -195,11 +159,11 @@ class FastDecoder:
                 continue
             x = x if index else x[pair]
             last = index == len(self.layers) - 1 and self.options.cut_last_layer
-            stride = self.layout.stride if last else 1
+            stride = of.stride if last else 1
             value, weights = layer.class_value[classes], (layer.wqkv, layer.wo, layer.w13, layer.w2)
             x = self._run(parts.block, (x, *angles, value), *weights, stride)
         if x.shape[1] > of.targets.shape[1]:
-            x = x[:, :: self.layout.stride]
+            x = x[:, :: of.stride]
         rows = self._rows(x.flatten(0, 1), of.targets[pair].flatten()).view(len(pair), -1)
         if of.first_target is not None:
             alone = self._rows(self.class_hidden[classes], of.first_target[pair])

@@ -1,9 +1,8 @@
 """First-order scores of all classes from one forward and one backward pass.
 
-The class token of RandAR and LlamaGen's GPT has a zero rotary row, so its query and key vanish: all
-that it gives to the other tokens is one value vector per layer, which depends on the class alone.
-The log-likelihood is thus a function of those vectors. It is linearised at their mean over the
-candidate classes:
+A class acts on the image tokens through one value vector per layer (see
+:mod:`gcbench.nets.sequences`), so the log-likelihood is a function of those vectors. It is
+linearised at their mean over the candidate classes:
 
     score(c) = log p(tokens | mean) + sum over layers of gradient . (vector of c - mean vector)
 
@@ -12,48 +11,19 @@ Good enough to say which classes are worth an evaluation, at about the price of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gcbench.nets.decoder import TransformerBlock, materialised_attention, rotate
 from gcbench.nets.kernels import onednn_is_faster, onednn_linear
-from gcbench.nets.llamagen_gpt import LlamaGenGPT
-from gcbench.nets.randar import RandAR
+from gcbench.nets.sequences import Decoder, blocks, class_tokens, sequences
 
 EVALUATIONS = 3  # what a forward and a backward pass cost, the backward one counted twice
 
 
-@dataclass(frozen=True)
-class ClassTokens:
-    """What the class tokens of C candidates come to: ``values`` ``[C, layers, kv width]`` given to
-    the other tokens, and ``hidden`` ``[C, dim]`` behind the last block.
-    """
-
-    values: Tensor
-    hidden: Tensor
-
-
-def class_tokens(network: RandAR | LlamaGenGPT, classes: Tensor) -> ClassTokens:
-    """The class tokens of the candidates, int64 ``[C]``."""
-    x = network.cls_embedding(classes)  # [C, dim]
-    values = []
-    for block in _blocks(network):
-        attention = block.attention
-        width = attention.n_kv_head * attention.head_dim
-        value = F.linear(block.attention_norm(x), attention.wqkv.weight[-width:])
-        values.append(value)
-        heads = value.unflatten(1, (attention.n_kv_head, -1))
-        heads = heads.repeat_interleave(attention.n_head // attention.n_kv_head, dim=1)
-        h = x + F.linear(heads.flatten(1), attention.wo.weight)
-        x = h + block.feed_forward(block.ffn_norm(h))
-    return ClassTokens(torch.stack(values, dim=1), x)
-
-
 def first_order_scores(
-    network: RandAR | LlamaGenGPT, tokens: Tensor, orders: Tensor | None, classes: Tensor
+    network: Decoder, tokens: Tensor, orders: Tensor | None, classes: Tensor
 ) -> Tensor:
     """The linearised log-likelihood of every image under every candidate.
 
@@ -73,24 +43,17 @@ def first_order_scores(
             candidates = class_tokens(network, classes)
         mean = candidates.values.mean(dim=0)  # [layers, kv width]
         at = mean.expand(len(tokens), -1, -1).clone().requires_grad_()
-        total, first = torch.zeros(len(tokens), 1, device=tokens.device), None
-        if isinstance(network, RandAR):
-            assert orders is not None
-            orders = orders.clone()
-            x, rope = network.sequence(tokens, orders)
-            targets, stride = tokens.gather(1, orders), 2
-        else:
-            x, rope = network.tok_embeddings(tokens[:, :-1]), network.rope[None, 1:-1]
-            targets, stride, first = tokens[:, 1:], 1, tokens[:, 0]
-        for index, block in enumerate(_blocks(network)):
-            x = _block(block, x, rope, at[:, index])
-        rows = _rows(network, x[:, ::stride], targets).sum(dim=1)  # [B]
+        of = sequences(network, tokens, None if orders is None else orders.clone())
+        x = of.x
+        for index, block in enumerate(blocks(network)):
+            x = _block(block, x, of.rope, at[:, index])
+        rows = _rows(network, x[:, :: of.stride], of.targets).sum(dim=1)  # [B]
         (gradient,) = torch.autograd.grad(rows.sum(), at)
     total = rows.detach()[:, None]
-    if first is not None:
+    if of.first_target is not None:
         # What the class token itself predicts is known exactly.
         alone = _logits(network, candidates.hidden).log_softmax(dim=1)  # [C, V]
-        total = total + alone[:, first].T
+        total = total + alone[:, of.first_target].T
     return total + torch.einsum("blk,clk->bc", gradient, candidates.values - mean)
 
 
@@ -116,18 +79,14 @@ def _block(block: TransformerBlock, x: Tensor, rope: Tensor, value: Tensor) -> T
     return h + _linear(gated, forward.w2.weight)
 
 
-def _rows(network: RandAR | LlamaGenGPT, x: Tensor, targets: Tensor) -> Tensor:
+def _rows(network: Decoder, x: Tensor, targets: Tensor) -> Tensor:
     """``log p(target)`` ``[B, R]`` of rows ``[B, R, dim]``."""
     logits = _logits(network, x)
     return logits.gather(2, targets[..., None]).squeeze(2) - logits.logsumexp(dim=2)
 
 
-def _logits(network: RandAR | LlamaGenGPT, x: Tensor) -> Tensor:
+def _logits(network: Decoder, x: Tensor) -> Tensor:
     return _linear(network.norm(x), network.output.weight).float()
-
-
-def _blocks(network: RandAR | LlamaGenGPT) -> list[TransformerBlock]:
-    return [block for block in network.layers if isinstance(block, TransformerBlock)]
 
 
 def _linear(x: Tensor, weight: nn.Parameter | Tensor) -> Tensor:

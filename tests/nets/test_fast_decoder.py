@@ -9,6 +9,7 @@ from gcbench.nets.decoder_parts import blocked_attention, fused_attention
 from gcbench.nets.fast_decoder import FastDecoder, FastOptions
 from gcbench.nets.llamagen_gpt import LlamaGenGPT
 from gcbench.nets.randar import RandAR
+from gcbench.nets.sequences import sequences
 
 SIZES = {"dim": 32, "n_layer": 3, "n_head": 4, "block_size": 9, "vocab_size": 11}
 
@@ -38,10 +39,10 @@ def both(model: RandAR | LlamaGenGPT, options: FastOptions) -> tuple[Tensor, Ten
     fast = FastDecoder(model, options)
     if isinstance(model, RandAR):
         expected = model.token_log_likelihood(tokens[pair], classes, orders[pair])
-        got = fast.log_likelihood(fast.randar(tokens, orders), pair, classes)
+        got = fast.log_likelihood(sequences(model, tokens, orders), pair, classes)
     else:
         expected = model.token_log_likelihood(tokens[pair], classes)
-        got = fast.log_likelihood(fast.llamagen(tokens), pair, classes)
+        got = fast.log_likelihood(sequences(model, tokens), pair, classes)
     assert got.shape == expected.shape
     return expected.sum(1), got.sum(1)
 
@@ -85,9 +86,9 @@ def test_one_evaluation_equals_the_same_among_many():
     model = trained_looking(RandAR)
     fast = FastDecoder(model, FastOptions())
     tokens, orders, pair, classes = work()
-    together = fast.log_likelihood(fast.randar(tokens, orders), pair, classes)
+    together = fast.log_likelihood(sequences(model, tokens, orders), pair, classes)
     for row in range(len(pair)):
-        own = fast.randar(tokens[pair[row], None], orders[pair[row], None])
+        own = sequences(model, tokens[pair[row], None], orders[pair[row], None])
         alone = fast.log_likelihood(own, torch.tensor([0]), classes[row, None])
         torch.testing.assert_close(alone[0], together[row], rtol=1e-5, atol=1e-5)
 

@@ -5,8 +5,9 @@ import torch
 
 from gcbench.nets.decoder import init_weights
 from gcbench.nets.llamagen_gpt import LlamaGenGPT
-from gcbench.nets.proposal import class_tokens, first_order_scores
+from gcbench.nets.proposal import first_order_scores
 from gcbench.nets.randar import RandAR
+from gcbench.nets.sequences import class_tokens
 
 SHAPE = {"dim": 32, "n_layer": 3, "n_head": 4, "block_size": 16, "vocab_size": 24}
 NETWORKS = [(RandAR, 4), (RandAR, 2), (LlamaGenGPT, 4), (LlamaGenGPT, 1)]
