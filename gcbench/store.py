@@ -224,23 +224,24 @@ class Run:
             design=TrialDesign.from_json(self.spec["design"]) if "design" in self.spec else None,
         )
 
-    @property
-    def calibration(self) -> dict[str, Any] | None:
-        """What `write_calibration` was given; None when there is none."""
-        file = self.path / "calibration.json"
+    def aside(self, name: str) -> dict[str, Any] | None:
+        """What `write_aside` was given under that name; None when there is none."""
+        file = self.path / f"{name}.json"
         return _read_json(file) if file.is_file() else None
 
-    def write_calibration(self, calibration: Mapping[str, Any]) -> None:
-        write_json(self.path / "calibration.json", calibration)
+    def write_aside(self, name: str, value: Mapping[str, Any]) -> None:
+        """Keeps what was measured beside the run's scores."""
+        write_json(self.path / f"{name}.json", value)
+
+    @property
+    def calibration(self) -> dict[str, Any] | None:
+        """What a race measured before its first look."""
+        return self.aside("calibration")
 
     @property
     def precision(self) -> dict[str, Any] | None:
-        """What `write_precision` was given; None when there is none."""
-        file = self.path / "precision.json"
-        return _read_json(file) if file.is_file() else None
-
-    def write_precision(self, precision: Mapping[str, Any]) -> None:
-        write_json(self.path / "precision.json", precision)
+        """How far a lower precision was measured to move the scores."""
+        return self.aside("precision")
 
     def audit(self, name: str) -> Run:
         """The run of that name that checks this one on some of its samples."""

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gcbench.engine.grid import check_finite, encode_images, load_images
 from gcbench.engine.locks import exclusive
 from gcbench.engine.race import NO_SPREAD, Spread, measure_spread
-from gcbench.engine.rounds import evaluate_rounds
+from gcbench.engine.rounds import Scored, evaluate_rounds
 from gcbench.errors import GcbenchError
 from gcbench.method import GenerativeMethod, SampleKey
 from gcbench.plan import PlannedRun
+
+if TYPE_CHECKING:
+    import torch
 
 IMAGES = 16
 TRIALS = 4
@@ -34,55 +38,93 @@ def race_spread(planned: PlannedRun, batch_size: int) -> Spread:
     spec = planned.spec
     if not planned.strategy.races or spec.trials == 1 or len(spec.classes) == 1:
         return NO_SPREAD
-    found = planned.run.calibration
-    if found is None:
-        with exclusive(planned.run.path / "locks" / "calibration", wait=True):
-            found = planned.run.calibration
-            if found is None:
-                found = measured(planned, batch_size)
-                planned.run.write_calibration(found)
+    found = once(planned, "calibration", lambda: measured(planned, batch_size))
     return Spread(found["level"], found["slope"])
 
 
 def measured(planned: PlannedRun, batch_size: int) -> dict[str, Any]:
     """The spread with its cost, as `calibration.json` holds it."""
-    import torch
-
     start = time.perf_counter()
-    spec, method = planned.spec, planned.method
+    few = few_images(planned, "calibration", IMAGES)
+    if few.latent is None:
+        raise GcbenchError(
+            f"none of the {len(few.failures)} images that the race is calibrated on can be read "
+            f"({next(iter(few.failures.values()))})",
+            hint="mend the data, or use --strategy exhaustive",
+        )
+    assert isinstance(planned.method, GenerativeMethod)
+    trials = list(planned.method.race_order(planned.spec.trials)[:TRIALS])
+    scores = all_classes(planned, planned.method, few, trials, batch_size)  # [M, k, C]
+    return {**asdict(measure_spread(scores)), **cost(few, trials, scores.size, start)}
+
+
+def once(planned: PlannedRun, name: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What is kept beside the run under that name, measured by whoever needs it first."""
+    found = planned.run.aside(name)
+    if found is None:
+        with exclusive(planned.run.path / "locks" / name, wait=True):
+            found = planned.run.aside(name)
+            if found is None:
+                found = measure()
+                planned.run.write_aside(name, found)
+    return found
+
+
+@dataclass(frozen=True)
+class FewImages:
+    """Images of a run that something is measured on; `latent` is None if none could be read."""
+
+    keys: list[SampleKey]
+    latent: torch.Tensor | None
+    failures: dict[str, str]
+
+
+def few_images(planned: PlannedRun, purpose: str, count: int) -> FewImages:
+    """The first `count` images of a run in the order of a hash of their ids, encoded."""
+    spec, method, samples = planned.spec, planned.method, planned.benchmark.samples
     assert isinstance(method, GenerativeMethod)
-    samples = planned.benchmark.samples
-    chosen = by_hash("calibration", spec.seed, [s.id for s in samples])[:IMAGES]
+    chosen = by_hash(purpose, spec.seed, [s.id for s in samples])[:count]
     keys = [SampleKey(samples[p].id, p) for p in chosen]
     images, failures = load_images(
         method, [samples[p] for p in chosen], keys, spec.trials, spec.seed
     )
-    if not images:
-        raise GcbenchError(
-            f"none of the {len(chosen)} images that the race is calibrated on can be read "
-            f"({next(iter(failures.values()))})",
-            hint="mend the data, or use --strategy exhaustive",
-        )
-    keys = [keys[i] for i in images]
-    drawn = method.trials(spec.trials, keys, spec.seed)
-    trials = list(method.race_order(spec.trials)[:TRIALS])
+    latent = encode_images(method, list(images.values())) if images else None
+    return FewImages([keys[i] for i in images], latent, failures)
+
+
+def all_classes(
+    planned: PlannedRun,
+    method: GenerativeMethod,
+    few: FewImages,
+    trials: Sequence[int],
+    batch_size: int,
+) -> Scored:
+    """Scores [M, k, C] of the images under all candidates in these trials, by `method`."""
+    import torch
+
+    assert few.latent is not None
+    spec = planned.spec
     values, _ = evaluate_rounds(
         method,
-        encode_images(method, list(images.values())),
-        drawn,
+        few.latent,
+        method.trials(spec.trials, few.keys, spec.seed),
         torch.tensor(spec.classes),
         [trials],
         lambda index, scores, alive: alive,
-        np.ones((len(keys), len(spec.classes)), bool),
+        np.ones((len(few.keys), len(spec.classes)), bool),
         batch_size,
     )
-    scores = values[:, trials]  # [M, k, C]
-    check_finite(method, scores, keys)
+    scores: Scored = values[:, list(trials)]
+    check_finite(method, scores, few.keys)
+    return scores
+
+
+def cost(few: FewImages, trials: Sequence[int], evaluations: int, start: float) -> dict[str, Any]:
+    """What a measurement was made on and what it took since `start`."""
     return {
-        **asdict(measure_spread(scores)),
-        "sample_ids": [key.id for key in keys],
-        "trials": trials,
-        "evaluations": scores.size,
+        "sample_ids": [key.id for key in few.keys],
+        "trials": list(trials),
+        "evaluations": evaluations,
         "seconds": round(time.perf_counter() - start, 6),
     }
 

@@ -14,21 +14,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from gcbench.engine.calibration import by_hash
-from gcbench.engine.grid import check_finite, encode_images, load_images
-from gcbench.engine.locks import exclusive
-from gcbench.engine.rounds import flat_batches
-from gcbench.method import GenerativeMethod, SampleKey, Trials
+from gcbench.engine.calibration import all_classes, cost, few_images, once
+from gcbench.engine.rounds import Mask, Scored, flat_batches
+from gcbench.method import GenerativeMethod, Trials
 from gcbench.plan import PlannedRun
 
 IMAGES = 8
 TRIALS = 4
 ROOM = 6  # in units of the measured error
-
-Scored = NDArray[np.float32]
-Mask = NDArray[np.bool_]
 
 
 @dataclass
@@ -59,15 +53,20 @@ class NearTies:
         again = near[:, None] & ~np.isnan(values)  # [n, K, C]
         if not again.any():
             return
-        if not self.loaded:
-            self.twin.load()
-            self.loaded = True
+        twin = self.loaded_twin()
         for trial in np.flatnonzero(again.any(axis=(0, 2))):
             alive = again[:, trial]
             images = np.flatnonzero(alive.any(axis=1))
             for work, cells in flat_batches(alive, images, [int(trial)], classes, batch_size):
-                values[cells] = self.twin.score(latent, drawn, work).float().cpu().numpy()
+                values[cells] = twin.score(latent, drawn, work).float().cpu().numpy()
         self.rescored += int(again.sum())
+
+    def loaded_twin(self) -> GenerativeMethod:
+        """The twin, its networks loaded."""
+        if not self.loaded:
+            self.twin.load()
+            self.loaded = True
+        return self.twin
 
     def take_count(self) -> int:
         """How many evaluations were made again since the last call."""
@@ -96,58 +95,30 @@ def near_ties(planned: PlannedRun, batch_size: int) -> NearTies | None:
 
     The error is measured by whoever needs it first, in a few trials, and kept beside the run.
     """
-    method, spec = planned.method, planned.spec
-    if spec.precision == "fp32" or not isinstance(method, GenerativeMethod):
+    method = planned.method
+    if planned.spec.precision == "fp32" or not isinstance(method, GenerativeMethod):
         return None
     twin = method.on_path(precision="fp32")
     assert isinstance(twin, GenerativeMethod)
-    found = planned.run.precision
     ties = NearTies(twin, 0.0)
-    if found is None:
-        with exclusive(planned.run.path / "locks" / "precision", wait=True):
-            found = planned.run.precision
-            if found is None:
-                twin.load()
-                ties.loaded = True
-                found = measured(planned, method, twin, batch_size)
-                planned.run.write_precision(found)
+    found = once(planned, "precision", lambda: measured(planned, ties, batch_size))
     ties.error = float(found["centred_error"])
     return ties
 
 
-def measured(
-    planned: PlannedRun, method: GenerativeMethod, twin: GenerativeMethod, batch_size: int
-) -> dict[str, Any]:
-    """The error with its cost, as `precision.json` holds it."""
+def measured(planned: PlannedRun, ties: NearTies, batch_size: int) -> dict[str, Any]:
+    """The error with its cost, as `precision.json` holds it; 0 if no image can be read."""
     start = time.perf_counter()
-    spec, samples = planned.spec, planned.benchmark.samples
-    chosen = by_hash("precision", spec.seed, [s.id for s in samples])[:IMAGES]
-    keys = [SampleKey(samples[p].id, p) for p in chosen]
-    images, _ = load_images(method, [samples[p] for p in chosen], keys, spec.trials, spec.seed)
-    keys = [keys[i] for i in images]
-    trials = list(range(min(TRIALS, spec.trials)))
-    error, cells = 0.0, 0
-    if images:
-        latent = encode_images(method, list(images.values()))
-        drawn = method.trials(spec.trials, keys, spec.seed)
-        classes, shape = torch.tensor(spec.classes), (len(keys), len(trials), len(spec.classes))
-        means = []
-        for one in (method, twin):
-            scores = np.zeros(shape, np.float32)
-            everything = np.ones(shape[::2], bool)
-            for work, (row, trial, column) in flat_batches(
-                everything, np.arange(len(keys)), trials, classes, batch_size
-            ):
-                scores[row, trial, column] = one.score(latent, drawn, work).float().cpu().numpy()
-            check_finite(one, scores, keys)
-            means.append(scores.mean(axis=1, dtype=np.float64))  # [n, C]
-        difference = means[0] - means[1]
+    few = few_images(planned, "precision", IMAGES)
+    trials = range(min(TRIALS, planned.spec.trials))
+    error, evaluations = 0.0, 0
+    if few.latent is not None:
+        assert isinstance(planned.method, GenerativeMethod)
+        lower, exact = (
+            all_classes(planned, method, few, trials, batch_size)
+            for method in (planned.method, ties.loaded_twin())
+        )
+        difference = (lower - exact.astype(np.float64)).mean(axis=1)  # [n, C]
         centred = difference - difference.mean(axis=1, keepdims=True)
-        error, cells = float(np.sqrt(np.square(centred).mean())), 2 * int(np.prod(shape))
-    return {
-        "centred_error": error,
-        "sample_ids": [key.id for key in keys],
-        "trials": trials,
-        "evaluations": cells,
-        "seconds": round(time.perf_counter() - start, 6),
-    }
+        error, evaluations = float(np.sqrt(np.square(centred).mean())), 2 * lower.size
+    return {"centred_error": error, **cost(few, trials, evaluations, start)}
