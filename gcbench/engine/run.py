@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from gcbench.bench import Sample
 from gcbench.engine.calibration import race_spread
 from gcbench.engine.grid import Values, load_images, score_images
 from gcbench.engine.interrupt import Interrupted
@@ -157,7 +158,7 @@ class ShardScorer:
         self.size = BatchSize(batch_size or AUTO_BATCH_SIZE.get(device, 64))
         self.loaded = False
         self.images = ThreadPoolExecutor(1, thread_name_prefix="images")
-        self.ahead: dict[int, Future[Loaded]] = {}
+        self.ahead: dict[int, Future[LoadedShard]] = {}
 
     def look_ahead(self, index: int | None) -> None:
         """Starts to load the images of the shard that is likely to be scored after the next."""
@@ -179,21 +180,30 @@ class ShardScorer:
 
     def __call__(self, index: int) -> Shard:
         self.load()
-        loaded = self.ahead.pop(index, None)
-        images = load_shard(self.planned, index) if loaded is None else loaded.result()
+        ahead = self.ahead.pop(index, None)
         self.ahead = {i: f for i, f in self.ahead.items() if i > index}
-        return score_shard(self.planned, index, self.size, self.ties, images)
+        loaded = None if ahead is None else ahead.result()
+        return score_shard(self.planned, index, self.size, self.ties, loaded)
 
 
-Loaded = tuple[dict[int, "torch.Tensor"], dict[str, str]]
+@dataclass(frozen=True)
+class LoadedShard:
+    """A shard's samples, its images by position among them, and why others cannot be read."""
+
+    samples: list[Sample]
+    keys: list[SampleKey]
+    images: dict[int, torch.Tensor]
+    failures: dict[str, str]
 
 
-def load_shard(planned: PlannedRun, index: int) -> Loaded:
-    """Images of a shard by position in it, and the reason for each unreadable one."""
+def load_shard(planned: PlannedRun, index: int) -> LoadedShard:
+    """The samples of a shard with their images."""
     positions = planned.shard_samples(index)
     samples = [planned.benchmark.samples[p] for p in positions]
     keys = [SampleKey(s.id, p) for s, p in zip(samples, positions, strict=True)]
-    return load_images(planned.method, samples, keys, planned.spec.trials, planned.spec.seed)
+    spec = planned.spec
+    images, failures = load_images(planned.method, samples, keys, spec.trials, spec.seed)
+    return LoadedShard(samples, keys, images, failures)
 
 
 def due(run: Run, index: int, rerun: str) -> bool:
@@ -216,16 +226,13 @@ def score_shard(
     index: int,
     size: BatchSize,
     ties: NearTies | None = None,
-    loaded: Loaded | None = None,
+    loaded: LoadedShard | None = None,
 ) -> Shard:
     """Scores the samples of one shard; unreadable ones are recorded as failures."""
     spread = _within_memory(size, lambda: race_spread(planned, size.value))
     start = time.perf_counter()
-    positions = planned.shard_samples(index)
-    samples = [planned.benchmark.samples[p] for p in positions]
-    keys = [SampleKey(s.id, p) for s, p in zip(samples, positions, strict=True)]
-    spec = planned.spec
-    images, failures = load_shard(planned, index) if loaded is None else loaded
+    loaded = loaded or load_shard(planned, index)
+    spec, samples, images = planned.spec, loaded.samples, loaded.images
 
     def scored(chosen: Sequence[int]) -> Values:
         return _within_memory(
@@ -233,7 +240,7 @@ def score_shard(
             lambda: score_images(
                 planned.method,
                 [images[i] for i in chosen],
-                [keys[i] for i in chosen],
+                [loaded.keys[i] for i in chosen],
                 spec.classes,
                 trials=spec.trials,
                 seed=spec.seed,
@@ -245,7 +252,7 @@ def score_shard(
         )
 
     parts, reasons = isolated(scored, list(images)) if images else ([], {})
-    failures |= {samples[i].id: reason for i, reason in reasons.items()}
+    failures = loaded.failures | {samples[i].id: reason for i, reason in reasons.items()}
     images = {i: image for i, image in images.items() if i not in reasons}
     empty = np.zeros((0, spec.trials, len(spec.classes)), np.float32)
     return Shard(
