@@ -95,12 +95,15 @@ def list_(checkpoints: bool) -> None:
             click.echo(f"  {name:<{width}}  {note}")
 
 
+def _plugin_words(ctx: click.Context) -> list[str]:
+    return [word for folder in ctx.obj or () for word in ("--plugins", str(folder))]
+
+
 class RunCommand(click.Command):
     """Remembers its words, for worker processes and for the line that resumes it."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        plugins = [word for folder in ctx.obj or () for word in ("--plugins", str(folder))]
-        ctx.meta[ARGUMENTS] = [*plugins, "run", *args]
+        ctx.meta[ARGUMENTS] = [*_plugin_words(ctx), "run", *args]
         return super().parse_args(ctx, args)
 
 
@@ -203,9 +206,8 @@ def submit(
     # A mistake in the run's own options shows now and not in every job.
     if arguments[:1] == ("run",):
         run.make_context("run", list(arguments[1:]), parent=ctx)
-    plugins = [word for folder in ctx.obj or () for word in ("--plugins", str(folder))]
     told = submit_parts(
-        [*plugins, *arguments],
+        [*_plugin_words(ctx), *arguments],
         jobs=jobs,
         folder=logs,
         dry_run=dry_run,

@@ -32,8 +32,7 @@ def new_trials(counts: Sequence[int], trials: int) -> list[list[int]]:
     stages: list[list[int]] = []
     seen: set[int] = set()
     for count in counts:
-        step = trials // count
-        chosen = range(step // 2, trials, step)[:count]
+        chosen = spread_timesteps(count, trials)
         stages.append([k for k in chosen if k not in seen])
         seen.update(chosen)
     return stages
