@@ -6,7 +6,6 @@ moments of their latents, draws a latent from them, a step and the noise, afresh
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,11 +23,10 @@ from gcbench.nets.dit import DiT
 from gcbench.nets.sit import SiT
 from gcbench.nets.vae import VAE
 from gcbench.streams import stream
-from gcbench.training.data import Split, as_rgb, centre_view, random_view
+from gcbench.training.data import Split
 from gcbench.training.recipe import Recipe, from_table, read_recipe
 from gcbench.training.tasks import Batch, Echo, trained_weights
-
-_ENCODED_AT_ONCE = 256
+from gcbench.training.views import Views
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,17 @@ class DiffusionTask:
         self.autoencoder = {"name": autoencoder.name, "sha256": sha256_of(file)}
         vae = VAE(**autoencoder.model)
         load_into(vae, read_state_dict(file), file)
-        views = Moments(vae.eval(), self.autoencoder["sha256"], options, recipe.seed, work, echo)
+        vae.eval()
+        views = Views(
+            kind="moments",
+            encode=lambda images: torch.stack(vae.moments(images), dim=1).half(),
+            encoder=self.autoencoder["sha256"],
+            image_size=options.image_size,
+            max_short_side=options.max_short_side,
+            seed=recipe.seed,
+            work=work,
+            echo=echo,
+        )
         self.moments = torch.from_numpy(views.of(train, options.views))  # [views, n, 2, C, h, w]
         self.labels = torch.from_numpy(train.labels)
         self.held_out = torch.from_numpy(views.of(held_out, 1))[0, :, 0].float()  # [m, C, h, w]
@@ -154,50 +162,3 @@ def _coefficients(process: Process, steps: NDArray[np.generic]) -> tuple[Tensor,
         torch.from_numpy(alpha).float()[:, None, None, None],
         torch.from_numpy(sigma).float()[:, None, None, None],
     )
-
-
-class Moments:
-    """Means and deviations of the latents of views, kept in the work folder under a digest of all
-    that made them.
-    """
-
-    def __init__(
-        self, vae: VAE, autoencoder: str, options: Options, seed: int, work: Path, echo: Echo
-    ) -> None:
-        self.vae, self.autoencoder, self.options = vae, autoencoder, options
-        self.seed, self.work, self.echo = seed, work, echo
-
-    def of(self, split: Split, count: int) -> NDArray[np.float16]:
-        """Moments of ``count`` views of each image, ``[count, n, 2, C, h, w]``."""
-        options = self.options
-        made_of = (
-            split.digest(), self.autoencoder, options.image_size, options.max_short_side, self.seed,
-        )  # fmt: skip
-        name = hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]
-        return np.stack([self._view(split, f"{name}-{view}", view) for view in range(count)])
-
-    def _view(self, split: Split, name: str, view: int) -> NDArray[np.float16]:
-        file = self.work / f"moments-{name}.npy"
-        if file.exists():
-            loaded: NDArray[np.float16] = np.load(file, allow_pickle=False)
-            return loaded
-        self.echo(f"encoding view {view} of {len(split.images)} images")
-        size, longest = self.options.image_size, self.options.max_short_side
-        generator = stream("view", self.seed, view)
-        parts = []
-        for start in range(0, len(split.images), _ENCODED_AT_ONCE):
-            images = split.images[start : start + _ENCODED_AT_ONCE]
-            crops = [
-                random_view(image, size, longest, generator) if view else centre_view(image, size)
-                for image in images
-            ]
-            with torch.inference_mode():
-                moments = self.vae.moments(as_rgb(torch.from_numpy(np.stack(crops))))
-            parts.append(torch.stack(moments, dim=1).half().numpy())
-        encoded = np.concatenate(parts)  # [n, 2, C, h, w]
-        self.work.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(".partial")
-        with partial.open("wb") as stream_:
-            np.save(stream_, encoded)
-        partial.replace(file)
-        return encoded

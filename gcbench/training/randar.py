@@ -6,7 +6,6 @@ only. Random orders are drawn afresh for every sample of every step (RandAR), or
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gcbench.checkpoint import load_into, read_state_dict, sha256_of
@@ -22,9 +20,10 @@ from gcbench.errors import unknown_name
 from gcbench.nets.llamagen_vq import VQModel
 from gcbench.nets.randar import RandAR
 from gcbench.streams import stream
-from gcbench.training.data import Split, as_rgb, centre_view, paired, random_view
+from gcbench.training.data import Split, paired
 from gcbench.training.recipe import Recipe, from_table, read_recipe
 from gcbench.training.tasks import Batch, Echo, trained_weights
+from gcbench.training.views import Views
 
 # Bounds the memory of an evaluation: logits of 1024 sequences x 64 tokens x 512 codes are 134 MB.
 EVALUATED_AT_ONCE = 1024
@@ -78,7 +77,17 @@ class RandARTask:
         self.tokenizer = {"name": tokenizer.name, "sha256": sha256_of(file)}
         vq = VQModel(**tokenizer.model)
         load_into(vq, read_state_dict(file), file)
-        views = Views(vq.eval(), self.tokenizer["sha256"], options, recipe.seed, work, echo)
+        vq.eval()
+        views = Views(
+            kind="tokens",
+            encode=lambda images: vq.encode(images).short(),
+            encoder=self.tokenizer["sha256"],
+            image_size=options.image_size,
+            max_short_side=options.max_short_side,
+            seed=recipe.seed,
+            work=work,
+            echo=echo,
+        )
         if options.pairs:
             size, seed = options.image_size, recipe.seed
             sets = [paired(train, size, stream("pairs", seed, v)) for v in range(options.views)]
@@ -149,48 +158,3 @@ class RandARTask:
 
     def notes(self) -> dict[str, Any]:
         return {"tokenizer": self.tokenizer}
-
-
-class Views:
-    """Tokenised views of images, kept in the work folder under a digest of all that made them."""
-
-    def __init__(
-        self, vq: VQModel, tokenizer: str, options: Options, seed: int, work: Path, echo: Echo
-    ) -> None:
-        self.vq, self.tokenizer, self.options = vq, tokenizer, options
-        self.seed, self.work, self.echo = seed, work, echo
-
-    def of(self, split: Split, count: int) -> NDArray[np.int16]:
-        """Tokens of ``count`` views of each image, ``[count, n, N]``."""
-        options = self.options
-        made_of = (
-            split.digest(), self.tokenizer, options.image_size, options.max_short_side, self.seed,
-        )  # fmt: skip
-        name = hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]
-        return np.stack([self._view(split, f"{name}-{view}", view) for view in range(count)])
-
-    def _view(self, split: Split, name: str, view: int) -> NDArray[np.int16]:
-        file = self.work / f"tokens-{name}.npy"
-        if file.exists():
-            loaded: NDArray[np.int16] = np.load(file, allow_pickle=False)
-            return loaded
-        self.echo(f"tokenising view {view} of {len(split.images)} images")
-        size, longest = self.options.image_size, self.options.max_short_side
-        generator = stream("view", self.seed, view)
-        parts = []
-        for start in range(0, len(split.images), 256):
-            images = split.images[start : start + 256]
-            crops = [
-                random_view(image, size, longest, generator) if view else centre_view(image, size)
-                for image in images
-            ]
-            with torch.inference_mode():
-                grey = torch.from_numpy(np.stack(crops))
-                parts.append(self.vq.encode(as_rgb(grey)).short().numpy())
-        tokens = np.concatenate(parts)  # [n, N]
-        self.work.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(".partial")
-        with partial.open("wb") as stream_:
-            np.save(stream_, tokens)
-        partial.replace(file)
-        return tokens
