@@ -208,12 +208,29 @@ class LatentDiffusion(GenerativeMethod):
         if self.runtime.protocol == "published":
             noise = published_noise([s.position for s in samples], count, shape, seed)
         else:
-            noise = torch.empty(len(samples), count, *shape)
-            for row, sample in zip(noise, samples, strict=True):
-                for k in range(count):
-                    name = (int(grid[k % len(grid)]), k // len(grid))
-                    row[k].normal_(generator=stream("diffusion", seed, sample.id, *name))
+            noise = self.named_noise("diffusion", count, samples, seed, shape)
         return Trials(count, {"step": steps, "noise": noise, "posterior": posterior})
+
+    def named_noise(
+        self,
+        purpose: str,
+        count: int,
+        samples: Sequence[SampleKey],
+        seed: int,
+        shape: tuple[int, ...],
+    ) -> torch.Tensor:
+        """Normal noise [B, K, *shape], each from its (seed, sample id, timestep, round)."""
+        import torch
+
+        from gcbench.streams import stream
+
+        grid = self.timesteps(count)
+        noise = torch.empty(len(samples), count, *shape)
+        for row, sample in zip(noise, samples, strict=True):
+            for k in range(count):
+                name = (int(grid[k % len(grid)]), k // len(grid))
+                row[k].normal_(generator=stream(purpose, seed, sample.id, *name))
+        return noise
 
     def score(self, latent: torch.Tensor, trials: Trials, work: Work) -> torch.Tensor:
         import torch

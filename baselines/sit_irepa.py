@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, ClassVar
 from gcbench.checkpoint import published
 from gcbench.method import Variant
 
-from ._diffusion import LatentDiffusion, imagenet_variant
+from ._diffusion import imagenet_variant
+from .sit_repa import REPA
 
 if TYPE_CHECKING:
     import torch
 
-    from gcbench.diffusion import Process
     from gcbench.nets.dit import DiT as Network
     from gcbench.nets.vae import LatentStatistics
 
@@ -36,7 +36,7 @@ def irepa_variant(name: str, size: str, note: str) -> Variant:
     )
 
 
-class IREPA(LatentDiffusion):
+class IREPA(REPA):
     """As REPA, on latents of zero mean and unit deviation in every channel."""
 
     name = "sit-irepa"
@@ -45,12 +45,6 @@ class IREPA(LatentDiffusion):
         irepa_variant("xl", "xl", "400 k steps; the paper does not name its teacher"),
     )
     statistics: LatentStatistics
-
-    @property
-    def process(self) -> Process:
-        from gcbench.diffusion import LinearFlow
-
-        return LinearFlow(data_at=0)
 
     def network(self) -> Network:
         from gcbench.nets.sit import IREPA as Network

@@ -14,12 +14,12 @@ from gcbench.checkpoint import published
 from gcbench.errors import GcbenchError
 from gcbench.method import SampleKey, Trials, Variant, Work
 
-from ._diffusion import LatentDiffusion, imagenet_variant
+from ._diffusion import imagenet_variant
+from .sit_repa import REPA
 
 if TYPE_CHECKING:
     import torch
 
-    from gcbench.diffusion import Process
     from gcbench.nets.class_token import ClassToken
     from gcbench.nets.sit import REG as Network
 
@@ -34,7 +34,7 @@ def reg_variant(name: str, size: str, note: str) -> Variant:
     )
 
 
-class REG(LatentDiffusion):
+class REG(REPA):
     """As REPA, with one more token."""
 
     name = "sit-reg"
@@ -44,12 +44,6 @@ class REG(LatentDiffusion):
     )
     model: Network
     teacher: ClassToken
-
-    @property
-    def process(self) -> Process:
-        from gcbench.diffusion import LinearFlow
-
-        return LinearFlow(data_at=0)
 
     def network(self) -> Network:
         from gcbench.nets.sit import REG as Network
@@ -86,16 +80,8 @@ class REG(LatentDiffusion):
 
     def trials(self, count: int, samples: Sequence[SampleKey], seed: int) -> Trials:
         """As of the other families, and the noise of the class token [B, K, z]."""
-        import torch
-
-        from gcbench.streams import stream
-
-        drawn, grid = super().trials(count, samples, seed), self.timesteps(count)
-        noise = torch.empty(len(samples), count, self.token_width)
-        for row, sample in zip(noise, samples, strict=True):
-            for k in range(count):
-                name = (int(grid[k % len(grid)]), k // len(grid))
-                row[k].normal_(generator=stream("class token", seed, sample.id, *name))
+        drawn = super().trials(count, samples, seed)
+        noise = self.named_noise("class token", count, samples, seed, (self.token_width,))
         return Trials(count, {**drawn.draws, "class_token": noise})
 
     def embed(
