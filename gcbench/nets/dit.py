@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gcbench.nets.mlp import Mlp
+
 _NORM_EPS = 1e-6
 _FREQUENCIES = 256
 _LONGEST_PERIOD = 10000.0
@@ -109,20 +111,6 @@ class Attention(nn.Module):
         else:
             y = F.scaled_dot_product_attention(q, k, v)
         y = self.proj(y.transpose(1, 2).flatten(2))
-        return y
-
-
-class Mlp(nn.Module):
-    """Two linear layers around a tanh-approximated GELU."""
-
-    def __init__(self, dim: int, width: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(dim, width)
-        self.fc2 = nn.Linear(width, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``[..., dim]``."""
-        y: Tensor = self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
         return y
 
 

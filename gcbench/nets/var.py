@@ -18,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gcbench.nets.mlp import Mlp
+
 PATCH_NUMS_256 = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)
 PATCH_NUMS_512 = (1, 2, 3, 4, 6, 9, 13, 18, 24, 32)
 
@@ -65,19 +67,6 @@ class Attention(nn.Module):
         return y
 
 
-class FeedForward(nn.Module):
-    """Two linear layers around a tanh-approximated GELU."""
-
-    def __init__(self, dim: int, width: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(dim, width)
-        self.fc2 = nn.Linear(width, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
-        return y
-
-
 class AdaLNBlock(nn.Module):
     """Transformer block whose norms are scaled, shifted and gated by the class.
 
@@ -91,7 +80,7 @@ class AdaLNBlock(nn.Module):
         super().__init__()
         self.dim, self.norm_eps, self.shared = dim, norm_eps, shared
         self.attn = Attention(dim, heads)
-        self.ffn = FeedForward(dim, round(dim * mlp_ratio))
+        self.ffn = Mlp(dim, round(dim * mlp_ratio))
         if shared:
             self.ada_gss = nn.Parameter(torch.randn(1, 1, 6, dim) / dim**0.5)
         else:
