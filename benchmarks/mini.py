@@ -47,8 +47,23 @@ class ImageSet:
     """Images of one size with their labels and ids."""
 
     images: Pixels  # [N, H, W] grey or [N, H, W, 3]
-    labels: Labels  # [N] indices into FASHION_10
+    labels: Labels  # [N] indices into a label space
     ids: tuple[str, ...]
+
+    def benchmark(self, name: str, suite: str, label_space: LabelSpace) -> Benchmark:
+        """The images as a benchmark; the classes present are the candidates."""
+        labels = self.labels.tolist()
+        return Benchmark(
+            name=name,
+            suite=suite,
+            label_space=label_space,
+            classes=ordered_classes(labels),
+            samples=tuple(
+                Sample(id, label, partial(as_rgb, image))
+                for id, label, image in zip(self.ids, labels, self.images, strict=True)
+            ),
+            digest=content_digest(self.images, self.labels),
+        )
 
 
 class Mini(BenchmarkFamily):
@@ -91,19 +106,7 @@ class Mini(BenchmarkFamily):
         """
         corruption = _corruption(name)
         chosen = corrupted(*corruption) if corruption else read_embedded(name)
-        return Benchmark(
-            name=name,
-            suite=self.suite,
-            label_space=FASHION_10,
-            classes=ordered_classes(chosen.labels.tolist()),
-            samples=tuple(
-                Sample(id, label, partial(as_rgb, image))
-                for id, label, image in zip(
-                    chosen.ids, chosen.labels.tolist(), chosen.images, strict=True
-                )
-            ),
-            digest=content_digest(chosen.images, chosen.labels),
-        )
+        return chosen.benchmark(name, self.suite, FASHION_10)
 
 
 def content_digest(images: Pixels, labels: Labels) -> str:

@@ -6,14 +6,13 @@ No benchmark of the paper stands behind it, so it has a suite of its own.
 from __future__ import annotations
 
 import hashlib
-from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-from gcbench.bench import Benchmark, BenchmarkFamily, LabelSpace, Sample, ordered_classes
+from gcbench.bench import Benchmark, BenchmarkFamily, LabelSpace
 from gcbench.pairs import pair_class, side_by_side
 
-from .mini import FASHION_10, ImageSet, as_rgb, content_digest, read_embedded
+from .mini import FASHION_10, ImageSet, read_embedded
 
 FASHION_PAIRS_100 = LabelSpace(
     "fashion-pairs-100",
@@ -35,20 +34,8 @@ class MiniPairs(BenchmarkFamily):
         Raises:
             GcbenchError: the embedded file is damaged.
         """
-        chosen = paired(read_embedded("mini-val"))
-        return Benchmark(
-            name=name,
-            suite=self.suite,
-            label_space=FASHION_PAIRS_100,
-            classes=ordered_classes(chosen.labels.tolist()),
-            samples=tuple(
-                Sample(id, label, partial(as_rgb, image))
-                for id, label, image in zip(
-                    chosen.ids, chosen.labels.tolist(), chosen.images, strict=True
-                )
-            ),
-            digest=content_digest(chosen.images, chosen.labels),
-        )
+        pairs = paired(read_embedded("mini-val"))
+        return pairs.benchmark(name, self.suite, FASHION_PAIRS_100)
 
 
 def paired(singles: ImageSet) -> ImageSet:
