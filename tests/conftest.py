@@ -26,6 +26,12 @@ ROOT = Path(__file__).resolve().parents[1]
 PLUGINS = Path(__file__).parent / "plugins"
 
 
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """An empty results folder."""
+    return Store(tmp_path / "results").create()
+
+
 @pytest.fixture(scope="session")
 def registry() -> Registry:
     return Registry([PLUGINS])

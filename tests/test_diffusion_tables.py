@@ -1,9 +1,6 @@
 """Tables 7, 8 and 10: which run of a diffusion classifier stands behind a cell."""
 
-from pathlib import Path
-
 import numpy as np
-import pytest
 
 from gcbench.diffusion import DDPM, loss_weights, nested_grids, timestep_grid
 from gcbench.report.cells import Cell, Table
@@ -14,11 +11,6 @@ from gcbench.store import Shard, Store
 IDS = ("mini-val/0", "mini-val/1")
 # Class 1 is right. In the first timesteps the scores are for it, in the later ones against it.
 EARLY, LATE = 1.0, 0.6
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "results").create()
 
 
 def record(store: Store, method: str, trials: int, timesteps: int | None = None) -> None:
