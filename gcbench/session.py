@@ -343,7 +343,7 @@ def speed_session(
     """
     import json
 
-    from gcbench.speed import COLUMNS, LINE, line, measure, parse_changes, reshaped
+    from gcbench.speed import COLUMNS, LINE, conditions, line, measure, parse_changes, reshaped
 
     runtime = Runtime(device=_device(device), random_weights=random_weights)
     for name in precision:
@@ -360,16 +360,4 @@ def speed_session(
         rounds=rounds,
         on_rung=lambda timing: None if as_json else echo(line(timing)),
     )
-    if as_json:
-        echo(json.dumps(found, indent=1))
-        return
-    where = found["provenance"]
-    peaks: dict[str, float] = {}
-    for timing in found["timings"]:
-        name, peak = timing["rung"].split()[0], timing["peak_gflops"]
-        peaks[name] = max(peak, peaks.get(name, 0.0))
-    echo(
-        f"{where['device']}, {where['threads']} threads, torch {where['torch']}; encoding "
-        f"{found['encode_seconds']:.3f} s/image; peak memory {found['peak_memory_mb']} MB; peak "
-        + ", ".join(f"{name} {peak:.0f} GFLOP/s" for name, peak in peaks.items())
-    )
+    echo(json.dumps(found, indent=1) if as_json else conditions(found))

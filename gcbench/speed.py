@@ -243,9 +243,9 @@ def peak_gflops(device: str, precision: str, repeats: int = 3) -> float:
 def _product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     import torch.nn.functional as F
 
-    from gcbench.nets.kernels import onednn_is_faster, onednn_linear
+    from gcbench.nets.kernels import onednn_linear, takes_onednn
 
-    if a.device.type == "cpu" and a.element_size() == 4 and onednn_is_faster():
+    if takes_onednn(a):
         y: torch.Tensor = onednn_linear(a, b)
         return y
     return F.linear(a, b)
@@ -335,4 +335,17 @@ def line(t: Timing) -> str:
         f"{t.relative_error:.1e}",
         f"{t.centred_error:.1e}",
         "yes" if t.same_argmax else "NO",
+    )
+
+
+def conditions(found: Mapping[str, Any]) -> str:
+    """Where it was measured, and what else `measure` found, in a line below the rungs."""
+    where, peaks = found["provenance"], dict[str, float]()
+    for timing in found["timings"]:
+        name, peak = timing["rung"].split()[0], timing["peak_gflops"]
+        peaks[name] = max(peak, peaks.get(name, 0.0))
+    return (
+        f"{where['device']}, {where['threads']} threads, torch {where['torch']}; encoding "
+        f"{found['encode_seconds']:.3f} s/image; peak memory {found['peak_memory_mb']} MB; peak "
+        + ", ".join(f"{name} {peak:.0f} GFLOP/s" for name, peak in peaks.items())
     )

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from gcbench.nets import decoder_parts as parts
 from gcbench.nets.decoder import Attention, TransformerBlock
-from gcbench.nets.kernels import can_compile, onednn_is_faster
+from gcbench.nets.kernels import can_compile, takes_onednn
 from gcbench.nets.sequences import Decoder, Sequences, blocks, class_tokens
 
 # Logits are made so many at a time, for memory and for the caches.
@@ -71,6 +71,7 @@ class FastDecoder:
         assert isinstance(attention, Attention)
         weight, rows = network.output.weight, len(network.cls_embedding.embedding_table.weight)
         self.compiled = options.compile and can_compile(weight.device.type)
+        self.head = (weight * network.norm.weight).to(options.dtype).contiguous()
         on_cpu, fp32 = weight.device.type == "cpu", options.dtype == torch.float32
         self.layout = parts.Layout(
             n_head=attention.n_head,
@@ -79,7 +80,7 @@ class FastDecoder:
             eps=network.norm.eps,
             dtype=options.dtype,
             blocked=self.compiled and on_cpu and not fp32,
-            onednn=on_cpu and fp32 and onednn_is_faster(),
+            onednn=takes_onednn(self.head),
         )
         table = class_tokens(network, torch.arange(rows, device=weight.device))
         self.layers = [
@@ -87,7 +88,6 @@ class FastDecoder:
             for block, value in zip(blocks(network), table.values.unbind(1), strict=True)
         ]
         self.class_hidden = table.hidden  # [M, dim], before the final norm
-        self.head = (weight * network.norm.weight).to(options.dtype).contiguous()
 
     def _prepare(self, block: TransformerBlock, value: Tensor) -> _Layer:
         """A block's weights, with what the class tokens give in it, ``[M, kv width]``."""

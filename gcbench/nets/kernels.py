@@ -76,6 +76,11 @@ def _onednn_linear(weight: Tensor, bias: Tensor | None, x: Tensor) -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 
+def takes_onednn(x: Tensor) -> bool:
+    """Whether products with ``x`` are better left to oneDNN: fp32 on a CPU where MKL is slow."""
+    return x.device.type == "cpu" and x.dtype == torch.float32 and onednn_is_faster()
+
+
 @cache
 def onednn_is_faster() -> bool:
     """Whether fp32 products on this CPU are better left to oneDNN."""

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gcbench.nets.decoder import TransformerBlock, materialised_attention, rotate
-from gcbench.nets.kernels import onednn_is_faster, onednn_linear
+from gcbench.nets.kernels import onednn_linear, takes_onednn
 from gcbench.nets.sequences import Decoder, blocks, class_tokens, sequences
 
 EVALUATIONS = 3  # what a forward and a backward pass cost, the backward one counted twice
@@ -90,7 +90,7 @@ def _logits(network: Decoder, x: Tensor) -> Tensor:
 
 
 def _linear(x: Tensor, weight: nn.Parameter | Tensor) -> Tensor:
-    if x.device.type == "cpu" and x.dtype == torch.float32 and onednn_is_faster():
+    if takes_onednn(x):
         y: Tensor = _OnednnLinear.apply(x, weight)
         return y
     return F.linear(x, weight)
