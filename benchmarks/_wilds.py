@@ -20,7 +20,7 @@ from gcbench.sources import Source, descend, open_source
 from gcbench.sources.download import fetch_data_set
 from gcbench.sources.files import joined
 from gcbench.sources.hub import HubRows, cached_snapshot, is_hub_folder, open_rows
-from gcbench.sources.places import find
+from gcbench.sources.places import find, refuse_to_copy
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -77,8 +77,20 @@ class WildsSet:
             return None
         return open_rows(place, splits)
 
-    def fetch(self, data_root: Path, splits: Sequence[str], echo: Callable[[str], object]) -> Path:
-        """Downloads a split of the copy on the hub. Raises GcbenchError when there is none."""
+    def fetch(
+        self,
+        name: str,
+        data_root: Path,
+        source: Path | None,
+        splits: Sequence[str],
+        echo: Callable[[str], object],
+    ) -> Path:
+        """Downloads a split of the copy on the hub, for the benchmark `name`.
+
+        Raises:
+            GcbenchError: there is no copy, or a folder `source` is given.
+        """
+        refuse_to_copy(name, self.name.lower(), source)
         if self.hub is None:
             raise GcbenchError(f"{self.name} cannot be fetched", hint=self.how_to_get)
         return fetch_data_set(self.hub, splits, data_root / self.hub.partition("/")[2], echo)

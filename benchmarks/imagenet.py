@@ -21,7 +21,7 @@ from gcbench.errors import GcbenchError, unknown_name
 from gcbench.images import decode
 from gcbench.sources.download import fetch_data_set
 from gcbench.sources.hub import cached_snapshot, is_hub_folder, open_rows
-from gcbench.sources.places import find
+from gcbench.sources.places import find, refuse_to_copy
 
 from ._imagenet_files import (
     Entry,
@@ -177,12 +177,7 @@ class ImageNet(BenchmarkFamily):
     ) -> Path:
         """Downloads a set from the Hugging Face hub, where it is on the hub."""
         key, wanted = _set_of(name), _image_set(name)
-        if source is not None:
-            raise GcbenchError(
-                f"{name} is read where it lies: nothing is copied from {source}",
-                hint="give --data-root, or write its path to the config file: "
-                f'below [paths], {key} = "{source}"',
-            )
+        refuse_to_copy(name, key, source)
         if wanted.hub is None:
             raise GcbenchError(
                 f"{name} as a whole is not on the hub",

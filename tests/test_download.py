@@ -127,6 +127,13 @@ def test_local_folder_is_not_copied_but_named_to_the_user(tmp_path):
         imagenet.ImageNet().fetch("in-r", tmp_path, source=tmp_path)
 
 
+@pytest.mark.parametrize(("name", "key"), [("celeba", "celeba"), ("camelyon17-id", "camelyon17")])
+def test_local_folder_of_a_wilds_set_is_not_passed_over_for_the_hub(registry, tmp_path, name, key):
+    (family,) = (f for f in registry.families if name in f.names)
+    with pytest.raises(GcbenchError, match=rf"nothing is copied.*\[paths\], {key} = "):
+        family.fetch(name, tmp_path, source=tmp_path)
+
+
 def test_wilds_set_without_a_copy_says_how_to_get_it(registry, tmp_path):
     (family,) = (f for f in registry.families if "fmow-id" in f.names)
     with pytest.raises(GcbenchError, match=r"cannot be fetched .*wilds\.get_dataset"):

@@ -96,3 +96,17 @@ def find(name: str, stems: Sequence[str], data_root: Path | None, *, hint: str) 
     names = ", ".join(stems)
     looked = [f"{names} (or as .tar or .zip) in {root}" for root in roots] + [str(p) for p in own]
     raise GcbenchError(f"{name} was not found; looked for {'; '.join(looked)}", hint=hint)
+
+
+def refuse_to_copy(name: str, key: str, source: Path | None) -> None:
+    """Refuses to fetch a set from a folder, when one is given: it is read where it lies.
+
+    Raises:
+        GcbenchError: says how to name the folder; `key` is the set's in the config file.
+    """
+    if source is not None:
+        raise GcbenchError(
+            f"{name} is read where it lies: nothing is copied from {source}",
+            hint="give --data-root, or write its path to the config file: "
+            f'below [paths], {key} = "{source}"',
+        )
