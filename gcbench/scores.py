@@ -190,18 +190,27 @@ class Scores:
         return np.isfinite(self.values).sum(axis=(1, 2))
 
 
-def decide(values: NDArray[np.floating]) -> NDArray[np.intp]:
-    """The column that scores [..., K, C] with NaN for what was not evaluated decide for, [...].
+def final_means(values: NDArray[np.floating]) -> Array:
+    """Means of the classes in question, -inf for the others, [..., K, C] -> [..., C].
 
-    Among the classes with the most evaluated trials the one with the highest mean over them: a
-    class that was dropped has fewer. On a whole grid that is the rule `mean`.
+    In question are the classes with the most evaluated trials: one that was dropped has fewer.
+
+    Args:
+        values: scores, NaN where not evaluated.
     """
     made = np.isfinite(values)
     counts = made.sum(axis=-2)  # [..., C]
     total = np.where(made, values, 0.0).astype(np.float64).sum(axis=-2)
-    complete = counts == counts.max(axis=-1, keepdims=True)
     means = np.divide(total, counts, out=np.full(total.shape, -np.inf), where=counts > 0)
-    return np.where(complete, means, -np.inf).argmax(axis=-1)
+    return np.where(counts == counts.max(axis=-1, keepdims=True), means, -np.inf)
+
+
+def decide(values: NDArray[np.floating]) -> NDArray[np.intp]:
+    """The column that scores [..., K, C] with NaN for what was not evaluated decide for, [...].
+
+    The highest of the `final_means`; on a whole grid that is the rule `mean`.
+    """
+    return final_means(values).argmax(axis=-1)
 
 
 def trial_ladder(trials: int) -> tuple[int, ...]:

@@ -19,6 +19,7 @@ from gcbench.engine.calibration import all_classes, cost, few_images, once
 from gcbench.engine.rounds import Mask, Scored, flat_batches
 from gcbench.method import GenerativeMethod, Trials
 from gcbench.plan import PlannedRun
+from gcbench.scores import final_means
 
 IMAGES = 8
 TRIALS = 4
@@ -82,11 +83,8 @@ def near_leader(values: Scored, room: float) -> Mask:
             most evaluated trials.
         room: how far in nats a mean may lie behind the leader's to be near.
     """
-    counts = (~np.isnan(values)).sum(axis=1)  # [n, C]
-    final = counts == counts.max(axis=1, keepdims=True)
-    sums = np.nansum(values, axis=1, dtype=np.float64)
-    means = np.where(final, sums / np.maximum(counts, 1), -np.inf)
-    near: Mask = final & (means.max(axis=1, keepdims=True) - means <= room)
+    means = final_means(values)
+    near: Mask = np.isfinite(means) & (means.max(axis=1, keepdims=True) - means <= room)
     return near & (near.sum(axis=1, keepdims=True) > 1)
 
 
