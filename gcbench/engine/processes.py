@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from gcbench.engine.devices import Place
-from gcbench.engine.interrupt import Interrupted
-from gcbench.engine.run import POLL_SECONDS, OnShard, execute
+from gcbench.engine.run import POLL_SECONDS, OnShard, execute, stopped
 from gcbench.errors import PARTIAL_RESULT, USER_ERROR, GcbenchError
 from gcbench.plan import PlannedRun
 
@@ -168,11 +167,7 @@ def watch(
             if idle and not planned.missing_shards:
                 break
             if idle:
-                raise Interrupted(
-                    f"{planned.spec.method} on {planned.spec.benchmark} stopped with {len(seen)} "
-                    f"of {planned.shard_count} shards stored",
-                    signum,
-                )
+                raise stopped(planned, signum)
         else:
             workers.look_after()
             if run.summary is not None and not planned.missing_shards and rerun == "missing":

@@ -16,7 +16,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gcbench.engine.interrupt import Interrupted
 from gcbench.engine.locks import exclusive
 from gcbench.engine.run import (
     POLL_SECONDS,
@@ -25,6 +24,7 @@ from gcbench.engine.run import (
     ShardScorer,
     conclude,
     due,
+    stopped,
 )
 from gcbench.errors import GcbenchError
 from gcbench.plan import PlannedRun
@@ -160,11 +160,7 @@ def execute_on(
                     lock.close()
                     on_shard(run.read_shard(index))
             if signum is not None and not out:
-                raise Interrupted(
-                    f"{planned.spec.method} on {planned.spec.benchmark} stopped with "
-                    f"{len(run.present())} of {planned.shard_count} shards stored",
-                    signum,
-                )
+                raise stopped(planned, signum)
             if not out:
                 time.sleep(POLL_SECONDS)
                 continue

@@ -103,12 +103,7 @@ def execute(
     passed_over: set[int] = set()  # being computed by another process when they were met
     while todo:
         if (signum := stop()) is not None:
-            there = len(run.present())
-            raise Interrupted(
-                f"{planned.spec.method} on {planned.spec.benchmark} stopped with {there} of "
-                f"{planned.shard_count} shards stored",
-                signum,
-            )
+            raise stopped(planned, signum)
         index = todo.popleft()
         with exclusive(run.path / "locks" / f"{index:05d}", wait=False) as mine:
             if not mine:
@@ -144,6 +139,16 @@ def conclude(planned: PlannedRun, size: BatchSize, *, computed: bool) -> bool:
         if computed or run.summary is None:
             run.finish(summarise(planned, size.value, size.backed_off))
     return True
+
+
+def stopped(planned: PlannedRun, signum: int) -> Interrupted:
+    """What to raise when a run was asked to stop by that signal and did."""
+    there = len(planned.run.present())
+    return Interrupted(
+        f"{planned.spec.method} on {planned.spec.benchmark} stopped with {there} of "
+        f"{planned.shard_count} shards stored",
+        signum,
+    )
 
 
 class ShardScorer:
