@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from math import isqrt
 from typing import TYPE_CHECKING, Any
 
 from gcbench.checkpoint import published
 from gcbench.errors import GcbenchError
-from gcbench.method import GenerativeMethod, Method, Variant
+from gcbench.method import AutoregressiveMethod, Method, Variant
 
 if TYPE_CHECKING:
     import torch
@@ -57,7 +58,7 @@ def imagenet_variant(
     )
 
 
-class LlamaGenTokens(GenerativeMethod):
+class LlamaGenTokens(AutoregressiveMethod):
     """A method that scores the tokens of an ADM centre crop, LlamaGen's or MaskGIT's."""
 
     features = ("shared first layer", "cut last layer")
@@ -94,8 +95,7 @@ class LlamaGenTokens(GenerativeMethod):
         return self.config("image").get("tokenizer") == "maskgit"
 
     def encode(self, batch: torch.Tensor) -> torch.Tensor:
-        # MaskGIT's tokenizer reads [0, 1], LlamaGen's [-1, 1]: neither complains about the other.
-        return self.tokenizer.encode((batch + 1) / 2 if self._maskgit else batch)
+        return self.tokenizer.encode(self.tokenizer.pixels(batch))
 
     def cheaper(self, network: RandAR | LlamaGenGPT) -> FastDecoder | None:
         """The fast path of the loaded network; None on the reference path."""
@@ -139,3 +139,7 @@ class LlamaGenTokens(GenerativeMethod):
     def steps(self) -> int:
         """N, the number of image tokens."""
         return int(self.config("model")["block_size"])
+
+    @property
+    def token_sides(self) -> tuple[int, ...]:
+        return (isqrt(self.steps),)

@@ -13,7 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gcbench.nets.vqgan import Downsample, ResnetBlock, Upsample, group_norm, nearest_code
+from gcbench.nets.vqgan import (
+    Downsample,
+    PixelRange,
+    ResnetBlock,
+    Upsample,
+    group_norm,
+    nearest_code,
+)
 
 
 class AttnBlock(nn.Module):
@@ -156,7 +163,7 @@ class VectorQuantizer(nn.Module):
         return rows.transpose(1, 2).unflatten(2, (side, side))
 
 
-class VQModel(nn.Module):
+class VQModel(PixelRange, nn.Module):
     """Convolutional encoder, vector quantiser and decoder.
 
     Args:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gcbench.nets.vqgan import group_norm, nearest_code
+from gcbench.nets.vqgan import PixelRange, group_norm, nearest_code
 
 
 class ResnetBlock(nn.Module):
@@ -142,7 +142,7 @@ class VectorQuantizer(nn.Module):
         return rows.transpose(1, 2).unflatten(2, (side, side))
 
 
-class MaskGITVQ(nn.Module):
+class MaskGITVQ(PixelRange, nn.Module):
     """Convolutional encoder, vector quantiser and decoder.
 
     Args:
@@ -152,6 +152,8 @@ class MaskGITVQ(nn.Module):
         num_res_blocks: residual blocks per resolution and in the middle.
         z_channels: channels of encoder output and decoder input, width of a codebook row.
     """
+
+    reads = (0.0, 1.0)
 
     def __init__(
         self,

@@ -20,7 +20,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gcbench.nets.var import PATCH_NUMS_256, scale_ends
-from gcbench.nets.vqgan import Downsample, ResnetBlock, Upsample, group_norm, nearest_code
+from gcbench.nets.vqgan import (
+    Downsample,
+    PixelRange,
+    ResnetBlock,
+    Upsample,
+    group_norm,
+    nearest_code,
+)
 
 # Convolutions that smooth the enlarged codes, shared by neighbouring scales.
 SMOOTHERS = 4
@@ -232,7 +239,7 @@ class MultiScaleQuantizer(nn.Module):
         return scale == len(self.patch_nums) - 1
 
 
-class VQVAE(nn.Module):
+class VQVAE(PixelRange, nn.Module):
     """Convolutional encoder, multi-scale quantiser and decoder.
 
     Args:

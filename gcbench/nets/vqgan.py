@@ -5,8 +5,38 @@ Parameter names are those of LlamaGen and VAR, which both build on VQGAN (Esser 
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+class PixelRange:
+    """What a tokenizer reads and draws; neither kind complains about the other's images."""
+
+    reads: ClassVar[tuple[float, float]] = (-1.0, 1.0)
+
+    def pixels(self, images: Tensor) -> Tensor:
+        """RGB in [-1, 1] to the range that the tokenizer reads."""
+        low, high = self.reads
+        return images if (low, high) == (-1.0, 1.0) else low + (images + 1) / 2 * (high - low)
+
+    def images(self, pixels: Tensor) -> Tensor:
+        """What the tokenizer draws to RGB in [-1, 1], unclamped."""
+        low, high = self.reads
+        return pixels if (low, high) == (-1.0, 1.0) else (pixels - low) / (high - low) * 2 - 1
+
+
+def noised(latent: Tensor, strength: Tensor, noise: Tensor) -> Tensor:
+    """Latents before quantisation, perturbed: ``(1 - t) z + t eps`` (paper section 6.4).
+
+    Args:
+        latent: z ``[B, e, h, w]``.
+        strength: t in [0, 1], ``[B]``.
+        noise: eps, standard normal, ``[B, e, h, w]``.
+    """
+    t = strength[:, None, None, None]
+    return (1 - t) * latent + t * noise
 
 
 def group_norm(channels: int) -> nn.GroupNorm:

@@ -16,7 +16,7 @@ from gcbench.resources import resource
 
 T = TypeVar("T")
 
-TASKS = ("classifier", "tokenizer", "randar", "vae", "diffusion")
+TASKS = ("classifier", "tokenizer", "randar", "llamagen", "vae", "diffusion")
 
 
 @dataclass(frozen=True)

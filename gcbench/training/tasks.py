@@ -63,9 +63,10 @@ def build_task(
         from gcbench.training.diffusion import DiffusionTask
 
         return DiffusionTask(recipe, train, held_out, out, work, echo)
-    from gcbench.training.randar import RandARTask
+    from gcbench.training.tokens import LlamaGenTask, RandARTask
 
-    return RandARTask(recipe, train, held_out, out, work, echo)
+    kind = LlamaGenTask if recipe.task == "llamagen" else RandARTask
+    return kind(recipe, train, held_out, out, work, echo)
 
 
 def trained_weights(name: str, out: Path) -> Path:

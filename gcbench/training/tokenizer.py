@@ -1,5 +1,7 @@
-"""Task ``tokenizer``: a VQ autoencoder, trained by reconstruction as LlamaGen's but without its
-perceptual and adversarial terms, which need networks that are not at hand for 32 px grey images.
+"""Task ``tokenizer``: a VQ autoencoder, LlamaGen's or MaskGIT's, trained by reconstruction alone.
+
+The perceptual and adversarial terms of the published ones are left out: they need networks that are
+not at hand for 32 px grey images.
 """
 
 from __future__ import annotations
@@ -11,7 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gcbench.errors import unknown_name
 from gcbench.nets.llamagen_vq import VQModel
+from gcbench.nets.maskgit_vq import MaskGITVQ
 from gcbench.training.data import Split, as_rgb, centre_view, random_view
 from gcbench.training.recipe import Recipe, from_table
 from gcbench.training.tasks import Batch
@@ -22,6 +26,7 @@ class Options:
     """How the tokenizer learns.
 
     Attributes:
+        family: ``llamagen`` or ``maskgit``.
         image_size: side in pixels.
         max_short_side: of the random crops, see :func:`gcbench.preprocess.random_crop`.
         commitment: weight of the encoder's pull towards its code (LlamaGen: 0.25).
@@ -30,6 +35,7 @@ class Options:
         restart_until: share of all steps after which codes are left alone.
     """
 
+    family: str = "llamagen"
     image_size: int = 32
     max_short_side: int = 40
     commitment: float = 0.25
@@ -38,13 +44,24 @@ class Options:
     restart_until: float = 0.7
 
 
+FAMILIES: dict[str, type[VQModel] | type[MaskGITVQ]] = {"llamagen": VQModel, "maskgit": MaskGITVQ}
+
+
+def tokenizer_of(recipe: Recipe) -> VQModel | MaskGITVQ:
+    """The untrained network of a recipe of this task. Raises GcbenchError for an unknown family."""
+    family = from_table(Options, recipe.options, f"[options] of {recipe.name}").family
+    if family not in FAMILIES:
+        raise unknown_name(f"family in recipe {recipe.name}", family, FAMILIES)
+    return FAMILIES[family](**recipe.model)
+
+
 class _WithUsage(nn.Module):
     """The network and the state of its training that a checkpoint must hold."""
 
     usage: Tensor
     quantising: Tensor
 
-    def __init__(self, vq: VQModel) -> None:
+    def __init__(self, vq: VQModel | MaskGITVQ) -> None:
         super().__init__()
         self.vq = vq
         codes = vq.quantize.embedding.num_embeddings
@@ -58,7 +75,7 @@ class Tokenizer:
     def __init__(self, recipe: Recipe, train: Split, held_out: Split) -> None:
         self.options = from_table(Options, recipe.options, f"[options] of {recipe.name}")
         self.restart_until = int(self.options.restart_until * recipe.steps)
-        self.vq = VQModel(**recipe.model)
+        self.vq = tokenizer_of(recipe)
         self.wrapped = _WithUsage(self.vq)
         self.module: nn.Module = self.wrapped
         self.train = train
@@ -74,21 +91,25 @@ class Tokenizer:
         images = as_rgb(grey)
         features = self._features(images)  # [B, e, h, w]
         if not self.wrapped.quantising:
-            loss = F.mse_loss(self.vq.decode_latent(features).float(), images)
+            loss = F.mse_loss(self._decoded(features), images)
             return {"loss": loss, "reconstruction": loss}
         tokens = self.vq.quantize(features)  # [B, h*w]
         self.wrapped.usage += torch.bincount(tokens.flatten(), minlength=len(self.wrapped.usage))
         codes = self.vq.quantize.lookup(tokens)
         passed = features + (codes - features).detach()
-        reconstruction = F.mse_loss(self.vq.decode_latent(passed).float(), images)
+        reconstruction = F.mse_loss(self._decoded(passed), images)
         codebook = F.mse_loss(codes, features.detach())
         commitment = F.mse_loss(features, codes.detach())
         loss = reconstruction + codebook + self.options.commitment * commitment
         return {"loss": loss, "reconstruction": reconstruction}
 
     def _features(self, images: Tensor) -> Tensor:
-        latent = self.vq.encode_latent(images).float()
-        return F.normalize(latent, dim=1) if self.vq.quantize.l2_norm else latent
+        latent = self.vq.encode_latent(self.vq.pixels(images)).float()
+        unit = isinstance(self.vq, VQModel) and self.vq.quantize.l2_norm
+        return F.normalize(latent, dim=1) if unit else latent
+
+    def _decoded(self, features: Tensor) -> Tensor:
+        return self.vq.images(self.vq.decode_latent(features).float())
 
     def after_step(self, step: int, batch: Batch, generator: torch.Generator) -> None:
         done = step + 1
@@ -115,8 +136,8 @@ class Tokenizer:
         error, counts = 0.0, torch.zeros(len(self.wrapped.usage))
         for grey in self.held_out.split(250):
             images = as_rgb(grey.to(self.wrapped.usage.device))
-            tokens = self.vq.encode(images)
-            rebuilt = self.vq.decode_tokens(tokens).float().clamp(-1, 1)
+            tokens = self.vq.encode(self.vq.pixels(images))
+            rebuilt = self.vq.images(self.vq.decode_tokens(tokens).float()).clamp(-1, 1)
             error += float((rebuilt - images).square().mean(dim=(1, 2, 3)).sum())
             counts += torch.bincount(tokens.flatten().cpu(), minlength=len(counts))
         share = counts / counts.sum()

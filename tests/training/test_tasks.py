@@ -7,12 +7,11 @@ from safetensors.torch import load_file
 
 from gcbench.errors import GcbenchError
 from gcbench.nets.llamagen_vq import VQModel
-from gcbench.training import randar as randar_module
 from gcbench.training import train
 from gcbench.training.data import as_rgb, centre_view, read_split
-from gcbench.training.randar import RandARTask
 from gcbench.training.recipe import read_recipe
 from gcbench.training.tokenizer import Tokenizer
+from gcbench.training.tokens import LlamaGenTask, RandARTask
 
 
 @pytest.fixture
@@ -25,10 +24,10 @@ def randar(recipe_file, data_root, split, tmp_path):
     """Builds the RandAR task on a tokenizer trained for this test."""
     train(str(recipe_file("tokenizer")), data_root, tmp_path / "out")
 
-    def build(replace=None, echo=lambda line: None):
+    def build(replace=None, echo=lambda line: None, kind=RandARTask):
         recipe = read_recipe(str(recipe_file("randar", replace)))
         folders = (tmp_path / "out", tmp_path / "work")
-        return RandARTask(recipe, split.cut(0, 64), split.cut(64, 80), *folders, echo)
+        return kind(recipe, split.cut(0, 64), split.cut(64, 80), *folders, echo)
 
     return build
 
@@ -87,6 +86,50 @@ def test_raster_recipe_visits_in_raster_order(randar):
     assert (orders == torch.arange(64)).all()
 
 
+def test_llamagen_learns_raster_tokens_and_refuses_other_orders(randar):
+    task = randar({"[options]": '[options]\norder = "raster"'}, kind=LlamaGenTask)
+    torch.nn.init.normal_(task.model.output.weight)
+    tokens, classes, orders = task.batch(torch.arange(3), torch.Generator().manual_seed(0))
+    loss = task.losses(tokens, classes, orders)["loss"]
+    expected = -task.model.token_log_likelihood(tokens, classes).mean()
+    torch.testing.assert_close(loss, expected)
+    with pytest.raises(GcbenchError, match="raster order only"):
+        randar(kind=LlamaGenTask)
+
+
+def test_latent_noise_flips_tokens_and_none_at_strength_zero(randar):
+    clean, noisy = (randar({"[options]": f"[options]\nlatent_noise = {t}"}) for t in (1e-9, 0.9))
+    rows = torch.arange(20)
+    (expected, *_), (flipped, *_) = (
+        task.batch(rows, torch.Generator().manual_seed(0)) for task in (clean, noisy)
+    )
+    plain = randar()
+    for image, row in enumerate(expected):
+        assert (plain.tokens[:, image].long() == row).float().mean(dim=1).max() > 0.95
+    assert 0.1 < (expected != flipped).float().mean() < 1
+
+
+def test_latent_noise_beyond_one_is_refused(randar):
+    with pytest.raises(GcbenchError, match=r"latent_noise is 1\.5"):
+        randar({"[options]": "[options]\nlatent_noise = 1.5"})
+
+
+def test_maskgit_tokenizer_is_trained_on_its_own_pixel_range(recipe_file, split):
+    """Started from a decoder that draws mid-grey, the error of a black image is 1 in [-1, 1]."""
+    replaced = {"[options]": '[options]\nfamily = "maskgit"', "codebook_embed_dim = 4\n": ""}
+    task = Tokenizer(read_recipe(str(recipe_file("tokenizer", replaced))), split, split)
+    torch.nn.init.zeros_(task.vq.decoder.conv_out.weight)
+    torch.nn.init.constant_(task.vq.decoder.conv_out.bias, 0.5)
+    black = torch.zeros(2, 32, 32, dtype=torch.uint8)
+    assert float(task.losses(black)["reconstruction"].detach()) == pytest.approx(1.0)
+
+
+def test_unknown_tokenizer_family_is_refused(recipe_file, split):
+    recipe = read_recipe(str(recipe_file("tokenizer", {"[options]": '[options]\nfamily = "vq"'})))
+    with pytest.raises(GcbenchError, match=r"unknown family in recipe tokenizer 'vq'"):
+        Tokenizer(recipe, split, split)
+
+
 def test_unknown_order_is_refused(randar):
     with pytest.raises(GcbenchError, match=r"'rastr'.*did you mean 'raster'"):
         randar({"[options]": '[options]\norder = "rastr"'})
@@ -96,7 +139,7 @@ def test_images_are_tokenised_once(randar, monkeypatch):
     lines: list[str] = []
     first = randar(echo=lines.append)
     assert len(lines) == 3  # two views of the training images, one of the held-out ones
-    monkeypatch.setattr(randar_module.VQModel, "encode", None)
+    monkeypatch.setattr(VQModel, "encode", None)
     second = randar(echo=lines.append)
     assert len(lines) == 3
     assert np.array_equal(first.tokens, second.tokens)

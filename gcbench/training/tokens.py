@@ -1,12 +1,13 @@
-"""Task ``randar``: maximum likelihood of a RandAR transformer over tokenised training images.
+"""Tasks ``randar`` and ``llamagen``: maximum likelihood over the tokens of training images.
 
 The tokenizer is run once, over several augmented views of every image; training then reads tokens
-only. Random orders are drawn afresh for every sample of every step (RandAR), or all are raster.
+only, or the latents before quantisation where it adds noise to them. RandAR draws an order afresh
+for every sample of every step, or takes the raster order; LlamaGen's GPT has no other.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gcbench.checkpoint import load_into, read_state_dict, sha256_of
-from gcbench.errors import unknown_name
-from gcbench.nets.llamagen_vq import VQModel
+from gcbench.errors import GcbenchError, unknown_name
+from gcbench.nets.llamagen_gpt import LlamaGenGPT
 from gcbench.nets.randar import RandAR
+from gcbench.nets.vqgan import noised
 from gcbench.streams import stream
 from gcbench.training.data import Split, paired
 from gcbench.training.recipe import Recipe, from_table, read_recipe
 from gcbench.training.tasks import Batch, Echo, trained_weights
+from gcbench.training.tokenizer import tokenizer_of
 from gcbench.training.views import Views
 
 # Bounds the memory of an evaluation: logits of 1024 sequences x 64 tokens x 512 codes are 134 MB.
@@ -34,7 +37,7 @@ class Options:
     """How the transformer learns.
 
     Attributes:
-        order: ``random`` or ``raster``.
+        order: of RandAR, ``random`` or ``raster``.
         tokenizer: recipe of the tokenizer, a name or a path; its weights are looked for in the
             output folder, then among the shipped ones.
         image_size: side in pixels.
@@ -42,6 +45,8 @@ class Options:
             then pairs the images anew, uncropped.
         views: views per image; the first is the centre crop, the others are random crops.
         max_short_side: of the random crops, see :func:`gcbench.preprocess.random_crop`.
+        latent_noise: if positive, every sample's latent z becomes (1 - t) z + t eps before it is
+            quantised, t uniform from 0 to this and eps standard normal (paper section 6.4).
         class_dropout: share of samples whose class is replaced by the unconditional one.
         evaluated_images: held-out images that an evaluation classifies, the first ones.
         evaluated_orders: orders per image in the last evaluation; the others take one.
@@ -53,6 +58,7 @@ class Options:
     pairs: bool = False
     views: int = 4
     max_short_side: int = 40
+    latent_noise: float = 0.0
     class_dropout: float = 0.0
     evaluated_images: int = 500
     evaluated_orders: int = 5
@@ -70,17 +76,23 @@ class RandARTask:
             raise unknown_name(
                 f"order in recipe {recipe.name}", options.order, ("random", "raster")
             )
-        self.model = RandAR(**recipe.model)
+        if not 0 <= options.latent_noise <= 1 or (options.latent_noise and options.pairs):
+            raise GcbenchError(
+                f"recipe {recipe.name}: latent_noise is {options.latent_noise}, pairs is "
+                f"{str(options.pairs).lower()}",
+                hint="expected noise from 0 to 1, and none on pairs",
+            )
+        self.model = self.build()
         self.module: nn.Module = self.model
         tokenizer = read_recipe(options.tokenizer)
         file = trained_weights(tokenizer.name, out)
         self.tokenizer = {"name": tokenizer.name, "sha256": sha256_of(file)}
-        vq = VQModel(**tokenizer.model)
+        self.vq = vq = tokenizer_of(tokenizer)
         load_into(vq, read_state_dict(file), file)
-        vq.eval()
+        vq.eval().requires_grad_(False)
         views = Views(
             kind="tokens",
-            encode=lambda images: vq.encode(images).short(),
+            encode=lambda images: vq.encode(vq.pixels(images)).short(),
             encoder=self.tokenizer["sha256"],
             image_size=options.image_size,
             max_short_side=options.max_short_side,
@@ -94,20 +106,42 @@ class RandARTask:
             tokens = np.concatenate([views.of(pairs, 1) for pairs in sets])
             labels = np.stack([pairs.labels for pairs in sets])
             held_out = paired(held_out, size, stream("pairs", seed, "held out"))
+        elif options.latent_noise:
+            noisy = replace(
+                views,
+                kind="latents",
+                encode=lambda images: vq.encode_latent(vq.pixels(images)).half(),
+            )
+            tokens = noisy.of(train, options.views)
+            labels = np.broadcast_to(train.labels, tokens.shape[:2]).copy()
         else:
             tokens = views.of(train, options.views)
             labels = np.broadcast_to(train.labels, tokens.shape[:2]).copy()
-        self.tokens = torch.from_numpy(tokens)  # [views, n, N]
+        # [views, n, N], or with noise the latents [views, n, e, h, w]
+        self.tokens = torch.from_numpy(tokens)
         self.labels = torch.from_numpy(labels)  # [views, n]
         self.held_out = torch.from_numpy(views.of(held_out, 1))[0].long()  # [m, N]
         self.held_out_labels = torch.from_numpy(held_out.labels)
 
+    def build(self) -> RandAR | LlamaGenGPT:
+        """The network, untrained."""
+        return RandAR(**self.recipe.model)
+
     def batch(self, rows: Tensor, generator: torch.Generator) -> Batch:
         view = torch.randint(len(self.tokens), rows.shape, generator=generator)
-        tokens = self.tokens[view, rows].long()  # [B, N]
+        tokens = self._tokens(self.tokens[view, rows], generator)  # [B, N]
         dropped = torch.rand(len(rows), generator=generator) < self.options.class_dropout
         classes = torch.where(dropped, self.model.num_classes, self.labels[view, rows])
         return tokens, classes, self._orders(len(rows), generator)
+
+    def _tokens(self, seen: Tensor, generator: torch.Generator) -> Tensor:
+        """Tokens ``[B, N]``, or those of latents ``[B, e, h, w]`` with noise."""
+        if not self.options.latent_noise:
+            return seen.long()
+        strength = self.options.latent_noise * torch.rand(len(seen), generator=generator)
+        noise = torch.randn(seen.shape, generator=generator)
+        tokens: Tensor = self.vq.quantize(noised(seen.float(), strength, noise))
+        return tokens
 
     def _orders(self, count: int, generator: torch.Generator) -> Tensor:
         steps = self.model.block_size
@@ -119,6 +153,11 @@ class RandARTask:
         logits = self.model(tokens, classes, orders)  # [B, N, V]
         targets = tokens.gather(1, orders)
         return {"loss": F.cross_entropy(logits.flatten(0, 1), targets.flatten())}
+
+    def token_log_likelihood(self, tokens: Tensor, classes: Tensor, orders: Tensor) -> Tensor:
+        """As the network gives it, ``[B, N]``."""
+        assert isinstance(self.model, RandAR)
+        return self.model.token_log_likelihood(tokens, classes, orders)
 
     def after_step(self, step: int, batch: Batch, generator: torch.Generator) -> None:
         pass
@@ -141,7 +180,7 @@ class RandARTask:
                 orders.view(len(tokens), trials, 1, -1).expand(*shape, -1).flatten(0, 2),
             )
             batches = zip(*(t.to(device).split(EVALUATED_AT_ONCE) for t in grid), strict=True)
-            per_token = [self.model.token_log_likelihood(*batch) for batch in batches]
+            per_token = [self.token_log_likelihood(*batch) for batch in batches]
             scores.append(torch.cat(per_token).sum(1).view(shape).cpu())
         table = torch.cat(scores)  # [m, K, C]
         labels = self.held_out_labels[: len(table)]
@@ -158,3 +197,23 @@ class RandARTask:
 
     def notes(self) -> dict[str, Any]:
         return {"tokenizer": self.tokenizer}
+
+
+class LlamaGenTask(RandARTask):
+    """The same of LlamaGen's GPT, in raster order."""
+
+    def build(self) -> LlamaGenGPT:
+        if self.options.order != "raster":
+            raise GcbenchError(
+                f"recipe {self.recipe.name}: LlamaGen has the raster order only",
+                hint='set order = "raster" in [options]',
+            )
+        return LlamaGenGPT(**self.recipe.model)
+
+    def losses(self, tokens: Tensor, classes: Tensor, orders: Tensor) -> dict[str, Tensor]:
+        logits = self.model(tokens, classes)  # [B, N, V]
+        return {"loss": F.cross_entropy(logits.flatten(0, 1), tokens.flatten())}
+
+    def token_log_likelihood(self, tokens: Tensor, classes: Tensor, orders: Tensor) -> Tensor:
+        assert isinstance(self.model, LlamaGenGPT)
+        return self.model.token_log_likelihood(tokens, classes)
