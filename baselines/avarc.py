@@ -89,17 +89,16 @@ class AVARC(VAR):
                 row[trial].normal_(generator=stream("avarc", seed, sample.id, trial))
         return Trials(count, {"noise": noise})
 
-    def score(self, latent: torch.Tensor, trials: Trials, work: Work) -> torch.Tensor:
-        return self._score(latent, trials, work, self.scales)
-
-    def _score(self, latent: torch.Tensor, trials: Trials, work: Work, scales: int) -> torch.Tensor:
+    def codes(self, latent: torch.Tensor, trials: Trials, work: Work) -> torch.Tensor:
         import torch
 
         noise = trials.draws["noise"][work.image, work.trial].to(latent.device)
         features = latent[work.image.to(latent.device)] + self.sigma * noise  # [P, e, P, P]
         # One by one: a code, and with it every score, must not depend on its neighbours.
-        tokens = torch.cat([self.tokenizer.quantize(row[None]) for row in features])
-        return self.log_likelihood(tokens, work, scales)
+        return torch.cat([self.tokenizer.quantize(row[None]) for row in features])
+
+    def _score(self, latent: torch.Tensor, trials: Trials, work: Work, scales: int) -> torch.Tensor:
+        return self.log_likelihood(self.codes(latent, trials, work), work, scales).sum(-1)
 
     def staged(
         self,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from gcbench.checkpoint import published
-from gcbench.method import SampleKey, Trials, Variant, Work
+from gcbench.method import SampleKey, TokenScores, Trials, Variant, Work
 
 from ._tokens import LlamaGenTokens, imagenet_variant
 
@@ -54,18 +54,20 @@ class LlamaGen(LlamaGenTokens):
     def trials(self, count: int, samples: Sequence[SampleKey], seed: int) -> Trials:
         return Trials(count, {})
 
-    def score(self, latent: torch.Tensor, trials: Trials, work: Work) -> torch.Tensor:
+    def token_scores(self, latent: torch.Tensor, trials: Trials, work: Work) -> TokenScores:
+        import torch
+
         from gcbench.nets.sequences import sequences
 
         pair = work.pair_of_evaluation().to(latent.device)  # [E]
         classes = work.classes.to(latent.device)
         tokens = latent[work.image.to(latent.device)]  # [P, N]
+        raster = torch.arange(self.steps).expand(len(tokens), -1)
         if self.fast is not None:
             of = sequences(self.model, tokens)
-            return self.fast.log_likelihood(of, pair, classes).sum(-1)
+            return TokenScores(self.fast.log_likelihood(of, pair, classes), raster)
         with self.arithmetic():
-            log_likelihood = self.model.token_log_likelihood(tokens[pair], classes)
-        return log_likelihood.sum(-1)
+            return TokenScores(self.model.token_log_likelihood(tokens[pair], classes), raster)
 
     def propose(
         self, latent: torch.Tensor, trials: Trials, classes: torch.Tensor, batch_size: int

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from gcbench.checkpoint import Shipped, published
-from gcbench.method import SampleKey, Trials, Variant, Work
+from gcbench.method import SampleKey, TokenScores, Trials, Variant, Work
 
 from ._tokens import LlamaGenTokens, imagenet_variant
 
@@ -126,7 +126,7 @@ class RandAR(LlamaGenTokens):
         orders = random_orders(samples, count, self.steps, seed, protocol, crops=crops)
         return Trials(count, {"order": orders})
 
-    def score(self, latent: torch.Tensor, trials: Trials, work: Work) -> torch.Tensor:
+    def token_scores(self, latent: torch.Tensor, trials: Trials, work: Work) -> TokenScores:
         from gcbench.nets.sequences import sequences
 
         pair = work.pair_of_evaluation().to(latent.device)  # [E]
@@ -136,10 +136,10 @@ class RandAR(LlamaGenTokens):
         orders = trials.draws["order"][work.image, work.trial].to(latent.device)  # [P, N]
         if self.fast is not None:
             of = sequences(self.model, seen, orders)
-            return self.fast.log_likelihood(of, pair, classes).sum(-1)
+            return TokenScores(self.fast.log_likelihood(of, pair, classes), orders)
         with self.arithmetic():
-            log_likelihood = self.model.token_log_likelihood(seen[pair], classes, orders[pair])
-        return log_likelihood.sum(-1)
+            raster = self.model.token_log_likelihood(seen[pair], classes, orders[pair])
+        return TokenScores(raster.gather(1, orders[pair]), orders)
 
     def propose(
         self, latent: torch.Tensor, trials: Trials, classes: torch.Tensor, batch_size: int

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from gcbench.checkpoint import published
 from gcbench.errors import GcbenchError
-from gcbench.method import GenerativeMethod, SampleKey, Trials, Variant, Work
+from gcbench.method import AutoregressiveMethod, SampleKey, TokenScores, Trials, Variant, Work
 
 from ._tokens import check_vocabulary
 
@@ -41,7 +41,7 @@ def imagenet_variant(
     )
 
 
-class VAR(GenerativeMethod):
+class VAR(AutoregressiveMethod):
     """Scores are log p(codes of the scales | class) in nats; there is one trial."""
 
     name = "var"
@@ -101,27 +101,40 @@ class VAR(GenerativeMethod):
     def trials(self, count: int, samples: Sequence[SampleKey], seed: int) -> Trials:
         return Trials(count, {})
 
-    def score(self, latent: torch.Tensor, trials: Trials, work: Work) -> torch.Tensor:
-        tokens = latent[work.image.to(latent.device)]  # [P, L]
-        return self.log_likelihood(tokens, work, self.scales)
+    def codes(self, latent: torch.Tensor, trials: Trials, work: Work) -> torch.Tensor:
+        """Codes of all scales of each pair of `work`, int64 [P, L]."""
+        return latent[work.image.to(latent.device)]
+
+    @property
+    def token_sides(self) -> tuple[int, ...]:
+        return tuple(self.model.patch_nums[: self.scales])
+
+    def token_scores(self, latent: torch.Tensor, trials: Trials, work: Work) -> TokenScores:
+        """The codes are visited scale by scale, from coarse to fine."""
+        import torch
+
+        codes = self.codes(latent, trials, work)  # [P, L]
+        scores = self.log_likelihood(codes, work, self.scales)
+        return TokenScores(scores, torch.arange(scores.shape[1]).expand(len(codes), -1))
 
     def log_likelihood(self, tokens: torch.Tensor, work: Work, scales: int) -> torch.Tensor:
-        """log p(codes of the first `scales` scales | class), fp32 [E].
+        """log p(code | class, coarser scales) of the l codes of the first `scales` scales.
 
         Args:
             tokens: codes of all scales of each pair of `work`, int64 [P, L].
-        """
 
+        Returns:
+            fp32 [E, l], from the coarsest scale to the finest.
+        """
         from gcbench.nets.var import scale_ends
 
         tokens = tokens[:, : scale_ends(self.model.patch_nums)[scales - 1]]
         var_input = self.tokenizer.quantize.var_input(tokens)  # [P, L - 1, e]
         pair = work.pair_of_evaluation().to(tokens.device)  # [E]
         with self.arithmetic():
-            log_likelihood = self.model.token_log_likelihood(
+            return self.model.token_log_likelihood(
                 tokens[pair], var_input[pair], work.classes.to(tokens.device)
             )
-        return log_likelihood.sum(-1)
 
     def flops_per_evaluation(self) -> float:
         """Matrix products and block-causal attention of one sequence of codes."""

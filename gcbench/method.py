@@ -124,6 +124,20 @@ class Work:
         return torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
 
 
+@dataclass(frozen=True)
+class TokenScores:
+    """Scores of the single tokens of a `Work` batch.
+
+    Attributes:
+        log_likelihood: [E, N] fp32 nats, in the order in which the tokens are visited.
+        position: [P, N] where each visited token lies: an index into the grids of
+            `AutoregressiveMethod.token_sides`, one after the other, each in raster order.
+    """
+
+    log_likelihood: torch.Tensor
+    position: torch.Tensor
+
+
 class Method(ABC):
     """A classifier: one file in `baselines/`, named as on the command line.
 
@@ -342,3 +356,22 @@ class GenerativeMethod(Method):
 
         `latent` is [B, ...], or [B, K, ...] for a method whose trials have views of their own.
         """
+
+
+class AutoregressiveMethod(GenerativeMethod):
+    """A generative method whose score is a sum over the tokens of an image.
+
+    `preprocess` gives pixels in [-1, 1].
+    """
+
+    @property
+    @abstractmethod
+    def token_sides(self) -> tuple[int, ...]:
+        """Sides of the square grids that the N tokens fill, the finest grid last."""
+
+    @abstractmethod
+    def token_scores(self, latent: torch.Tensor, trials: Trials, work: Work) -> TokenScores:
+        """What every token adds to the `score` of each evaluation; arguments as there."""
+
+    def score(self, latent: torch.Tensor, trials: Trials, work: Work) -> torch.Tensor:
+        return self.token_scores(latent, trials, work).log_likelihood.sum(-1)
