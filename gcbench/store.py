@@ -11,6 +11,8 @@ Layout, below the root:
     runs/<run name>/precision.json      how far bf16 moves the scores, by which near ties are told
     runs/<run name>/audit/              a run of the whole grid on some of the samples
     runs/<run name>/summary.json        accuracy, cost and provenance (tier 2)
+    tokenizers/<name>.json              a tokenizer under noise, see gcbench.robustness
+    analyses/<run name>/                a run that keeps what single tokens say: gcbench.analysis
 
 Files are written beside their final name and renamed into place, so a reader sees a whole file or
 none; the price is one extra rename and an fsync per shard. Tables need only the last two files.
@@ -27,7 +29,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -59,23 +61,25 @@ class Shard:
 
 
 class Store:
-    """A results folder.
+    """A results folder and the runs in it; its `folder` of them can be another in a subclass.
 
     Raises:
         GcbenchError: the folder is of another schema version, or is something else.
     """
 
+    folder: ClassVar[str] = "runs"
+
     def __init__(self, root: Path):
         self.root = root
         marker = root / "store.json"
         if marker.is_file():
-            found = _read_json(marker).get("schema")
+            found = read_json(marker).get("schema")
             if found != SCHEMA:
                 raise GcbenchError(
                     f"{root} holds results of schema {found}, this gcbench writes schema {SCHEMA}",
                     hint="choose another folder with --results, or use the gcbench that wrote it",
                 )
-        elif root.is_dir() and any(root.iterdir()) and not (root / "runs").is_dir():
+        elif root.is_dir() and any(root.iterdir()) and not (root / self.folder).is_dir():
             raise GcbenchError(
                 f"{root} is not a results folder (it has no store.json but is not empty)",
                 hint="choose an empty or new folder with --results",
@@ -88,7 +92,7 @@ class Store:
             GcbenchError: it cannot be written.
         """
         with explained(self.root):
-            (self.root / "runs").mkdir(parents=True, exist_ok=True)
+            (self.root / self.folder).mkdir(parents=True, exist_ok=True)
         marker = self.root / "store.json"
         if not marker.is_file():
             write_json(marker, {"schema": SCHEMA})
@@ -96,12 +100,19 @@ class Store:
 
     def runs(self) -> list[Run]:
         """Every run of the folder that has begun, by name."""
-        folder = self.root / "runs"
+        folder = self.root / self.folder
         found = sorted(folder.glob("*/run.json")) if folder.is_dir() else []
         return [Run(path.parent) for path in found]
 
     def run(self, name: str) -> Run:
-        return Run(self.root / "runs" / name)
+        return Run(self.root / self.folder / name)
+
+    def tokenizers(self) -> list[dict[str, Any]]:
+        """Every record of a tokenizer under noise, by name."""
+        return [read_json(file) for file in sorted(self.root.glob("tokenizers/*.json"))]
+
+    def tokenizer_file(self, name: str) -> Path:
+        return self.root / "tokenizers" / f"{name}.json"
 
 
 class Run:
@@ -117,13 +128,13 @@ class Run:
     @cached_property
     def spec(self) -> dict[str, Any]:
         """What was run: the fields of the run key plus `sample_ids` and `labels` in order."""
-        return _read_json(self.path / "run.json")
+        return read_json(self.path / "run.json")
 
     @property
     def summary(self) -> dict[str, Any] | None:
         """Accuracy, cost and provenance; None while the run is unfinished."""
         file = self.path / "summary.json"
-        return _read_json(file) if file.is_file() else None
+        return read_json(file) if file.is_file() else None
 
     @property
     def begun(self) -> bool:
@@ -227,7 +238,7 @@ class Run:
     def aside(self, name: str) -> dict[str, Any] | None:
         """What `write_aside` was given under that name; None when there is none."""
         file = self.path / f"{name}.json"
-        return _read_json(file) if file.is_file() else None
+        return read_json(file) if file.is_file() else None
 
     def write_aside(self, name: str, value: Mapping[str, Any]) -> None:
         """Keeps what was measured beside the run's scores."""
@@ -337,7 +348,8 @@ def write_json(final: Path, value: Mapping[str, Any]) -> None:
         temporary.write_text(json.dumps(value, indent=1) + "\n")
 
 
-def _read_json(file: Path) -> dict[str, Any]:
+def read_json(file: Path) -> dict[str, Any]:
+    """The object in a JSON file. Raises GcbenchError when there is none."""
     try:
         value = json.loads(file.read_text())
     except (OSError, ValueError) as error:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from gcbench.analysis import Analysis, TokenShard
 from gcbench.bench import Sample
 from gcbench.engine.calibration import race_spread
 from gcbench.engine.grid import Values, load_images, score_images
@@ -19,10 +20,12 @@ from gcbench.engine.interrupt import Interrupted
 from gcbench.engine.locks import exclusive
 from gcbench.engine.near_ties import NearTies, near_ties
 from gcbench.engine.summary import summarise
+from gcbench.engine.tokens import score_tokens
 from gcbench.errors import GcbenchError
 from gcbench.method import SampleKey
 from gcbench.plan import PlannedRun
 from gcbench.store import Run, Shard
+from gcbench.tokens import TokenResults, joined
 
 if TYPE_CHECKING:
     import torch
@@ -181,6 +184,8 @@ class ShardScorer:
 
     @cached_property
     def ties(self) -> NearTies | None:
+        if isinstance(self.planned.run, Analysis):
+            return None  # single tokens have near ties everywhere
         return _within_memory(self.size, lambda: near_ties(self.planned, self.size.value))
 
     def __call__(self, index: int) -> Shard:
@@ -239,13 +244,23 @@ def score_shard(
     loaded = loaded or load_shard(planned, index)
     spec, samples, images = planned.spec, loaded.samples, loaded.images
 
+    tokens: list[TokenResults] = []
+
     def scored(chosen: Sequence[int]) -> Values:
+        inputs, keys = [images[i] for i in chosen], [loaded.keys[i] for i in chosen]
+        if isinstance(planned.run, Analysis):
+            labels = [samples[i].label for i in chosen]
+            values, results = _within_memory(
+                size, lambda: score_tokens(planned, inputs, keys, labels, size.value)
+            )
+            tokens.append(results)
+            return values
         return _within_memory(
             size,
             lambda: score_images(
                 planned.method,
-                [images[i] for i in chosen],
-                [loaded.keys[i] for i in chosen],
+                inputs,
+                keys,
                 spec.classes,
                 trials=spec.trials,
                 seed=spec.seed,
@@ -260,7 +275,7 @@ def score_shard(
     failures = loaded.failures | {samples[i].id: reason for i, reason in reasons.items()}
     images = {i: image for i, image in images.items() if i not in reasons}
     empty = np.zeros((0, spec.trials, len(spec.classes)), np.float32)
-    return Shard(
+    shard = Shard(
         index=index,
         sample_ids=tuple(samples[i].id for i in images),
         labels=tuple(samples[i].label for i in images),
@@ -269,6 +284,9 @@ def score_shard(
         failures=failures,
         rescored=ties.take_count() if ties is not None else 0,
     )
+    if isinstance(planned.run, Analysis):
+        return TokenShard(**vars(shard), tokens=joined(tokens) if tokens else None)
+    return shard
 
 
 def isolated(

@@ -1,0 +1,135 @@
+"""Scores images token by token, and keeps what the tokens say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gcbench.engine.grid import Values, check_finite, encode_images, full_grid
+from gcbench.method import AutoregressiveMethod, SampleKey, Trials
+from gcbench.plan import PlannedRun
+from gcbench.scores import trial_ladder
+from gcbench.streams import stream
+from gcbench.tokens import TokenResults, TokenSums
+
+if TYPE_CHECKING:
+    import torch
+
+PICTURE_SIDE = 64  # pictures are made smaller by whole factors, to about this many pixels
+
+
+@dataclass(frozen=True)
+class TrialTokens:
+    """One trial of one image.
+
+    Attributes:
+        image: row of the encoded batch.
+        log_likelihood: [C, N] in the order of visits.
+        position: [N] of each visit.
+    """
+
+    image: int
+    log_likelihood: NDArray[np.float32]
+    position: NDArray[np.int64]
+
+
+def score_tokens(
+    planned: PlannedRun,
+    images: Sequence[torch.Tensor],
+    keys: Sequence[SampleKey],
+    labels: Sequence[int],
+    batch_size: int,
+) -> tuple[Values, TokenResults]:
+    """Raw scores [n, K, C] of loaded images, as `score_images` gives them, and the tokens' results.
+
+    Args:
+        labels: [n] true classes.
+        batch_size: evaluations at a time, at most.
+
+    Raises:
+        GcbenchError: the method returned something that is not a finite score.
+    """
+    import torch
+
+    method, classes, seed = planned.method, planned.spec.classes, planned.spec.seed
+    assert isinstance(method, AutoregressiveMethod)
+    latent = encode_images(method, images)
+    drawn = method.trials(planned.spec.trials, keys, seed)
+    ladder = trial_ladder(drawn.count)
+    columns = [classes.index(label) for label in labels]
+    false = [
+        false_column(column, len(classes), seed, key.id)
+        for column, key in zip(columns, keys, strict=True)
+    ]
+    values = np.empty((len(images), drawn.count, len(classes)), np.float32)
+    found: list[dict[str, Any]] = []
+    candidates, tokens = torch.tensor(classes), sum(side**2 for side in method.token_sides)
+    scored = trial_tokens(method, latent, drawn, candidates, len(images), batch_size)
+    for image, its_trials in groupby(scored, key=lambda one: one.image):
+        sums = TokenSums(len(classes), tokens)
+        for trial, one in enumerate(its_trials):
+            values[image, trial] = one.log_likelihood.sum(-1)
+            sums.add(one.log_likelihood, one.position)
+            if sums.trials in ladder:
+                found.append(sums.results(columns[image], false[image]))
+    check_finite(method, values, keys)
+    arrays = {name: np.stack([entry[name] for entry in found]) for name in found[0]}
+    arrays = {k: v.reshape(len(images), len(ladder), *v.shape[1:]) for k, v in arrays.items()}
+    arrays["rival"] = np.array(classes)[arrays["rival"]]
+    results = TokenResults(
+        trials=np.array(ladder),
+        sides=np.array(method.token_sides),
+        false_class=np.array(classes)[false],
+        picture=np.stack([picture(image) for image in images]),
+        **arrays,
+    )
+    return values, results
+
+
+def trial_tokens(
+    method: AutoregressiveMethod,
+    latent: torch.Tensor,
+    drawn: Trials,
+    classes: torch.Tensor,
+    images: int,
+    batch_size: int,
+) -> Iterator[TrialTokens]:
+    """Every trial of every image, image by image; at most `batch_size` evaluations at a time."""
+    import torch
+
+    held: list[torch.Tensor] = []  # rows of a pair whose classes do not fit into one batch
+    for work in full_grid((images, drawn.count), classes, batch_size):
+        scores = method.token_scores(latent, drawn, work)
+        held.append(scores.log_likelihood.float().cpu())  # [E, N]
+        if sum(map(len, held)) < len(classes):
+            continue
+        pairs = torch.cat(held).unflatten(0, (-1, len(classes)))  # [P, C, N]
+        held = []
+        parts = zip(work.image.tolist(), pairs, scores.position.cpu(), strict=True)
+        for image, tokens, position in parts:
+            yield TrialTokens(image, tokens.numpy(), position.numpy())
+
+
+def false_column(true: int, classes: int, seed: int, sample_id: str) -> int:
+    """A wrong one of so many classes, drawn from the stream of (seed, sample id)."""
+    import torch
+
+    generator = stream("false-class", seed, sample_id)
+    drawn = int(torch.randint(classes - 1, (), generator=generator))
+    return drawn + (drawn >= true)
+
+
+def picture(views: torch.Tensor) -> NDArray[np.uint8]:
+    """The first of an image's views [V, 3, H, W] in [-1, 1] as pixels [h, w, 3], made smaller."""
+    import torch
+
+    view = views[:1].float().cpu()
+    factor = max(1, view.shape[-1] // PICTURE_SIDE)
+    small = torch.nn.functional.avg_pool2d(view, factor)[0].permute(1, 2, 0)
+    pixels: NDArray[np.uint8] = ((small.clamp(-1, 1) + 1) * 127.5).round().byte().numpy()
+    return pixels
