@@ -36,6 +36,8 @@ RANKS = {
     "orders": 4,
     "published": 4,
     "store": 4,
+    "tokens": 1,
+    "analysis": 5,
     "registry": 5,
     "plan": 5,
     "paths": 6,
