@@ -15,11 +15,9 @@ from gcbench.errors import GcbenchError
 from gcbench.options import (
     DEFAULT_RESULTS,
     PREPROCESSING,
-    checkpoint_files,
-    part_of_run,
     positive_or_auto,
-    preprocessing_options,
     results_option,
+    run_options,
     split,
     split_one,
 )
@@ -103,46 +101,12 @@ class RunCommand(click.Command):
     """Remembers its words, for worker processes and for the line that resumes it."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.meta[ARGUMENTS] = [*_plugin_words(ctx), "run", *args]
+        ctx.meta[ARGUMENTS] = [*_plugin_words(ctx), self.name, *args]
         return super().parse_args(ctx, args)
 
 
 @main.command(cls=RunCommand)
-@click.option("--method", "methods", multiple=True, required=True, callback=split)
-@click.option(
-    "--bench", "benches", multiple=True, required=True, callback=split, help="or suite:NAME"
-)
-@click.option("--variant", help="Size or training; the first by default. Short: METHOD:VARIANT.")
-@click.option("--trials", type=int, help="K: token orders (or other trials) per image.")
-@click.option("--rule", help="How trials combine in the progress and summary lines.")
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--limit-per-class", type=int, help="Only the first N samples of each class.")
-@click.option("--subset", help="full, official-2k, first-N or random-N[@SEED] per class.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 ...")
-@click.option("--precision", default="fp32", show_default=True, help="fp32, tf32 (GPU) or bf16.")
-@click.option(
-    "--path",
-    default="auto",
-    show_default=True,
-    help="reference, fast or compiled: same scores up to rounding, other speed.",
-)
-@click.option("--protocol", default="independent", show_default=True, help="or published.")
-@click.option("--batch-size", default="auto", show_default=True, callback=positive_or_auto)
-@click.option(
-    "--checkpoint", "checkpoints", multiple=True, callback=checkpoint_files, help="[ROLE=]FILE"
-)
-@click.option("--data-root", type=click.Path(path_type=Path), envvar="GCBENCH_DATA")
-@preprocessing_options
-@results_option
-@click.option("--rerun", type=click.Choice(["missing", "failed", "all"]), default="missing")
-@click.option("--devices", help="One process on each: N, or cuda:0,cuda:1 or cpu:0-1,cpu:2-3.")
-@click.option("--executor", type=click.Choice(["local", "ray"]), default="local")
-@click.option("--address", help="Of the Ray cluster; without it one is started here.")
-@click.option(
-    "--shard", "part", default="1/1", callback=part_of_run, help="Only part i of n, as 3/8."
-)
-@click.option("--worker", type=int, hidden=True)
-@click.option("--dry-run", is_flag=True, help="Show what would be computed and stop.")
+@run_options
 @click.option(
     "--strategy",
     default="exhaustive",
@@ -156,6 +120,18 @@ class RunCommand(click.Command):
 @click.pass_context
 def run(ctx: click.Context, /, **options: Any) -> None:
     """Score benchmarks with methods; finished work is kept and never done twice."""
+    _run(ctx, options)
+
+
+@main.command(cls=RunCommand)
+@run_options
+@click.pass_context
+def analyze(ctx: click.Context, /, **options: Any) -> None:
+    """Score token by token, and keep what the tokens say: figures 3, 4, 5, 8 and 9."""
+    _run(ctx, {**options, "analysis": True})
+
+
+def _run(ctx: click.Context, options: dict[str, Any]) -> None:
     from gcbench.executors import Sharing
     from gcbench.session import run_session
 

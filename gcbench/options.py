@@ -111,3 +111,47 @@ def part_of_run(ctx: click.Context, param: click.Parameter, value: str) -> tuple
     raise GcbenchError(
         f"--shard {value}: expected i/n with i from 1 to n", hint="for example --shard 3/8"
     )
+
+
+def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What `run` and `analyze` have in common."""
+    options = (
+        click.option("--method", "methods", multiple=True, required=True, callback=split),
+        click.option(
+            "--bench", "benches", multiple=True, required=True, callback=split, help="or suite:NAME"
+        ),
+        click.option("--variant", help="Size or training; the first by default. Short: METHOD:VARIANT."),
+        click.option("--trials", type=int, help="K: token orders (or other trials) per image."),
+        click.option("--rule", help="How trials combine in the progress and summary lines."),
+        click.option("--seed", type=int, default=0, show_default=True),
+        click.option("--limit-per-class", type=int, help="Only the first N samples of each class."),
+        click.option("--subset", help="full, official-2k, first-N or random-N[@SEED] per class."),
+        click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 ..."),
+        click.option("--precision", default="fp32", show_default=True, help="fp32, tf32 (GPU) or bf16."),
+        click.option(
+            "--path",
+            default="auto",
+            show_default=True,
+            help="reference, fast or compiled: same scores up to rounding, other speed.",
+        ),
+        click.option("--protocol", default="independent", show_default=True, help="or published."),
+        click.option("--batch-size", default="auto", show_default=True, callback=positive_or_auto),
+        click.option(
+            "--checkpoint", "checkpoints", multiple=True, callback=checkpoint_files, help="[ROLE=]FILE"
+        ),
+        click.option("--data-root", type=click.Path(path_type=Path), envvar="GCBENCH_DATA"),
+        preprocessing_options,
+        results_option,
+        click.option("--rerun", type=click.Choice(["missing", "failed", "all"]), default="missing"),
+        click.option("--devices", help="One process on each: N, or cuda:0,cuda:1 or cpu:0-1,cpu:2-3."),
+        click.option("--executor", type=click.Choice(["local", "ray"]), default="local"),
+        click.option("--address", help="Of the Ray cluster; without it one is started here."),
+        click.option(
+            "--shard", "part", default="1/1", callback=part_of_run, help="Only part i of n, as 3/8."
+        ),
+        click.option("--worker", type=int, hidden=True),
+        click.option("--dry-run", is_flag=True, help="Show what would be computed and stop."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function

@@ -9,11 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from gcbench.analysis import Analyses
 from gcbench.engine.audit import audit_of, check_audit, compare
 from gcbench.engine.interrupt import stop_on_signals
+from gcbench.engine.tokens import check_analysis
 from gcbench.errors import PARTIAL_RESULT, GcbenchError
 from gcbench.executors import ALONE, Sharing, executor
-from gcbench.method import Method, Runtime
+from gcbench.method import AutoregressiveMethod, Method, Runtime
 from gcbench.paths import on_path
 from gcbench.plan import PlannedRun, plan
 from gcbench.progress import shown
@@ -132,8 +134,12 @@ def planned_runs(
     delta: float | None = None,
     keep: int | None = None,
     stages: str | None = None,
+    analysis: bool = False,
 ) -> list[PlannedRun]:
     """Every method on every benchmark, checked; nothing is computed or written.
+
+    Args:
+        analysis: the runs are to keep what single tokens say.
 
     Raises:
         GcbenchError: a name is unknown, arguments contradict each other, or data are missing.
@@ -150,7 +156,10 @@ def planned_runs(
         preprocessing=preprocessing,
     )
     chosen_methods = [_method(registry, name, variant, runtime) for name in methods]
-    store = Store(results)
+    if analysis:
+        able = (n for n, cls in registry.methods.items() if issubclass(cls, AutoregressiveMethod))
+        check_analysis(chosen_methods, loaded, sorted(able))
+    store = Analyses(results) if analysis else Store(results)
     planned = plan(chosen_methods, loaded, store, trials=trials, seed=seed, strategy=how)
     for one in planned:
         rule_for(rule or "mean", one.design)

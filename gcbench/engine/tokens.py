@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gcbench.bench import Benchmark
 from gcbench.engine.grid import Values, check_finite, encode_images, full_grid
-from gcbench.method import AutoregressiveMethod, SampleKey, Trials
+from gcbench.errors import GcbenchError
+from gcbench.method import AutoregressiveMethod, Method, SampleKey, Trials
 from gcbench.plan import PlannedRun
 from gcbench.scores import trial_ladder
 from gcbench.streams import stream
@@ -36,6 +38,25 @@ class TrialTokens:
     image: int
     log_likelihood: NDArray[np.float32]
     position: NDArray[np.int64]
+
+
+def check_analysis(
+    methods: Sequence[Method], benchmarks: Sequence[Benchmark], able: Sequence[str]
+) -> None:
+    """Refuses what has no tokens or no wrong class; `able` names the methods that have tokens.
+
+    Raises:
+        GcbenchError: names the first such method or benchmark.
+    """
+    for method in methods:
+        if not isinstance(method, AutoregressiveMethod):
+            raise GcbenchError(
+                f"{method.name} does not score token by token: there is nothing to analyze",
+                hint=f"methods that do: {', '.join(able)}",
+            )
+    for benchmark in benchmarks:
+        if len(benchmark.classes) < 2:
+            raise GcbenchError(f"{benchmark.name} has one class: none to tell it from")
 
 
 def score_tokens(
