@@ -65,8 +65,10 @@ def rotate(x: Tensor, rope: Tensor) -> Tensor:
     return turned.flatten(-2).type_as(x)
 
 
-def materialised_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """Causal attention that keeps the whole score matrix, softmax in float32.
+def materialised_attention(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float | None = None
+) -> Tensor:
+    """Attention that keeps the whole score matrix, softmax in float32.
 
     For training short sequences: the backward pass of torch's fused CPU kernel is several times
     slower than these two batched products.
@@ -75,10 +77,12 @@ def materialised_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None)
         q: ``[B, H, R, hd]``.
         k, v: ``[B, H, L, hd]``.
         mask: ``[R, L]`` bool of visible keys, None for the causal triangle.
+        scale: of the scores; 1 / sqrt(hd) if None.
     """
     if mask is None:
         mask = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).tril()
-    scores = (q @ k.transpose(2, 3)).float() / math.sqrt(q.shape[3])  # [B, H, R, L]
+    scale = 1 / math.sqrt(q.shape[3]) if scale is None else scale
+    scores = (q @ k.transpose(2, 3)).float() * scale  # [B, H, R, L]
     weights = scores.masked_fill(~mask, float("-inf")).softmax(dim=3)
     return weights.type_as(v) @ v
 

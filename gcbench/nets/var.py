@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gcbench.nets.decoder import materialised_attention
 from gcbench.nets.mlp import Mlp
 
 PATCH_NUMS_256 = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)
@@ -60,9 +61,11 @@ class Attention(nn.Module):
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # [B, H, L, hd] each
         q = F.normalize(q, dim=3) * self.scale_mul_1H11.clamp_max(_MAX_LOG_SCALE).exp()
         k = F.normalize(k, dim=3)
-        y = F.scaled_dot_product_attention(
-            q.type_as(v), k.type_as(v), v, attn_mask=visible, scale=1.0
-        )
+        q, k = q.type_as(v), k.type_as(v)
+        if self.training:
+            y = materialised_attention(q, k, v, visible, scale=1.0)
+        else:
+            y = F.scaled_dot_product_attention(q, k, v, attn_mask=visible, scale=1.0)
         y = self.proj(y.transpose(1, 2).flatten(2))
         return y
 

@@ -1,4 +1,4 @@
-"""Training of the networks that no one publishes: recipes, one resumable loop, three tasks.
+"""Training of the networks that no one publishes: recipes, one resumable loop, a task per kind.
 
 ``gcbench train NAME`` reads ``baselines/recipes/NAME.toml`` and writes the weights, their card and
 the training curve. Importing this package imports no torch.

@@ -16,7 +16,9 @@ from gcbench.resources import resource
 
 T = TypeVar("T")
 
-TASKS = ("classifier", "tokenizer", "randar", "llamagen", "vae", "diffusion")
+TASKS = (
+    "classifier", "tokenizer", "randar", "llamagen", "multiscale", "var", "vae", "diffusion",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,14 @@ def build_task(
         from gcbench.training.tokenizer import Tokenizer
 
         return Tokenizer(recipe, train, held_out)
+    if recipe.task == "multiscale":
+        from gcbench.training.multiscale import MultiScaleTokenizer
+
+        return MultiScaleTokenizer(recipe, train, held_out)
+    if recipe.task == "var":
+        from gcbench.training.var import VARTask
+
+        return VARTask(recipe, train, held_out, out, work, echo)
     if recipe.task == "vae":
         from gcbench.training.vae import Autoencoder
 

@@ -70,6 +70,53 @@ class_dropout = 0.2
 evaluated_images = 16
 evaluated_orders = 2
 """,
+    "multiscale": """
+task = "multiscale"
+steps = 6
+batch_size = 4
+held_out = 16
+evaluate_every = 2
+compile = false
+[model]
+patch_nums = [1, 2, 4, 8]
+codebook_size = 16
+z_channels = 4
+ch = 32
+ch_mult = [1, 1, 1]
+num_res_blocks = 1
+[optimizer]
+learning_rate = 1e-3
+warmup_steps = 2
+[options]
+free_steps = 2
+restart_every = 2
+""",
+    "var": """
+task = "var"
+steps = 5
+batch_size = 8
+held_out = 16
+evaluate_every = 2
+compile = false
+[model]
+depth = 2
+embed_dim = 16
+num_heads = 2
+patch_nums = [1, 2, 4, 8]
+vocab_size = 16
+code_dim = 4
+num_classes = 10
+[optimizer]
+name = "muon"
+learning_rate = 1e-3
+matrix_learning_rate = 1e-3
+warmup_steps = 2
+[options]
+tokenizer = "MULTISCALE"
+views = 2
+class_dropout = 0.2
+evaluated_images = 12
+""",
     "vae": """
 task = "vae"
 steps = 5
@@ -145,6 +192,7 @@ def recipe_file(tmp_path) -> Callable[..., Path]:
     def write(task: str, replace: dict[str, str] | None = None, name: str | None = None) -> Path:
         text = RECIPES[task].replace("TOKENIZER", str(tmp_path / "tokenizer.toml"))
         text = text.replace("VAE", str(tmp_path / "vae.toml"))
+        text = text.replace("MULTISCALE", str(tmp_path / "multiscale.toml"))
         for old, new in (replace or {}).items():
             assert old in text
             text = text.replace(old, new)

@@ -17,7 +17,7 @@ from gcbench.training.optim import build_optimizers, schedule
 from gcbench.training.recipe import OptimizerSpec
 
 # The tasks that encode images by a network which another recipe trains.
-BUILT_ON = {"randar": "tokenizer", "diffusion": "vae"}
+BUILT_ON = {"randar": "tokenizer", "var": "multiscale", "diffusion": "vae"}
 
 
 class Killed(Exception):
@@ -38,7 +38,9 @@ def run(recipe_file, data_root, tmp_path):
     return call
 
 
-@pytest.mark.parametrize("task", ["classifier", "tokenizer", "randar", "vae", "diffusion"])
+@pytest.mark.parametrize(
+    "task", ["classifier", "tokenizer", "randar", "multiscale", "var", "vae", "diffusion"]
+)
 def test_resumed_run_equals_uninterrupted_run(task, run, monkeypatch):
     whole = run(task, "whole")
     if task in BUILT_ON:
