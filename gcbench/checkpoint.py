@@ -205,6 +205,19 @@ def published(name: str) -> Hub | Url | ByHand:
     return ByHand(card["by_hand"], name, holds, repo, card["licence"])
 
 
+def fetched(name: str) -> tuple[Path, str | None]:
+    """File and expected sha256 of an entry of the catalogue that `gcbench fetch NAME` brings.
+
+    Raises:
+        GcbenchError: there is no such entry, or it has not been fetched.
+    """
+    checkpoint = published(name)
+    try:
+        return checkpoint.locate()
+    except GcbenchError as error:
+        raise GcbenchError(error.message, hint=f"gcbench fetch {name} brings it") from error
+
+
 def check_sha256(file: Path, expected: str) -> None:
     """Raises GcbenchError when a file's sha256 does not begin with what its card names."""
     if not (found := sha256_of(file)).startswith(expected):

@@ -370,3 +370,34 @@ def speed_session(
         on_rung=lambda timing: None if as_json else echo(line(timing)),
     )
     echo(json.dumps(found, indent=1) if as_json else conditions(found))
+
+
+def tokenizer_session(
+    registry: Registry,
+    *,
+    tokenizers: Sequence[str],
+    benches: Sequence[str],
+    levels: Sequence[float],
+    seed: int,
+    limit_per_class: int | None,
+    subset: str | None,
+    device: str,
+    data_root: Path | None,
+    results: Path,
+    echo: Callable[[str], object],
+) -> None:
+    """Every tokenizer on every benchmark under noise, one line per level of noise.
+
+    Raises:
+        GcbenchError: a name is unknown, or data, weights or packages are missing.
+    """
+    from gcbench.robustness import measure
+    from gcbench.tokenizers import tokenizer_named
+
+    chosen, where = _subset(limit_per_class, subset), _device(device)
+    named = [tokenizer_named(name) for name in tokenizers]
+    loaded = [registry.benchmark(n, data_root).choose(chosen) for n in _expand(registry, benches)]
+    store = Store(results).create()
+    for one in named:
+        for benchmark in loaded:
+            measure(one, benchmark, levels, seed=seed, store=store, device=where, echo=echo)

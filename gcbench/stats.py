@@ -36,6 +36,21 @@ def wilson_interval(
     return min(max(0.0, centre - half), share), max(min(1.0, centre + half), share)
 
 
+def mean_interval(
+    values: NDArray[np.floating], confidence: float = CONFIDENCE
+) -> tuple[float, float]:
+    """Normal interval (low, high) of a mean over samples, from their sample variance.
+
+    Raises:
+        GcbenchError: there are fewer than two values [N].
+    """
+    if len(values) < 2:
+        raise GcbenchError(f"an interval of a mean needs at least 2 values, got {len(values)}")
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    mean, half = float(values.mean()), z * float(values.std(ddof=1)) / sqrt(len(values))
+    return mean - half, mean + half
+
+
 @dataclass(frozen=True)
 class McNemar:
     """Exact McNemar test: samples that only the first or only the second gets right."""

@@ -106,7 +106,7 @@ def test_catalogue_entry_is_complete(name):
     assert len({"hub", "url", "by_hand"} & set(card)) == 1
     assert set(card) <= {
         *("hub", "file", "url", "by_hand", "repo", "holds"),
-        *("wrapping", "licence", "sha256", "note", "for"),
+        *("wrapping", "licence", "sha256", "note", "for", "tokenizer"),
     }
     assert card["licence"]
     assert card["for"]

@@ -85,3 +85,13 @@ def test_one_image_and_unequal_features_are_refused():
         frechet_distance(moments(vectors[:1]), moments(vectors))
     with pytest.raises(GcbenchError, match="of 3 and of 2 dimensions"):
         frechet_distance(moments(vectors), moments(vectors[:, :2]))
+
+
+def test_it_agrees_with_torch_fidelity():
+    metric_fid = pytest.importorskip("torch_fidelity.metric_fid")
+    first, second = map(moments, sets(2))
+    statistics = [{"mu": m.mean, "sigma": m.covariance} for m in (first, second)]
+    theirs = metric_fid.fid_statistics_to_metric(*statistics, verbose=False)
+    assert frechet_distance(first, second) == pytest.approx(
+        theirs["frechet_inception_distance"], rel=1e-9
+    )

@@ -24,10 +24,14 @@ class MiniCNN(nn.Module):
         self.norms = nn.ModuleList(nn.BatchNorm2d(w) for w in widths[1:])
         self.head = nn.Linear(4 * width, num_classes)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """RGB in [-1, 1] ``[B, in, 32, 32]`` to logits ``[B, C]``."""
+    def features(self, images: Tensor) -> Tensor:
+        """RGB in [-1, 1] ``[B, in, 32, 32]`` to what the last layer reads, ``[B, 4 * width]``."""
         x = images
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x = F.max_pool2d(F.relu(norm(conv(x))), 2)
-        y: Tensor = self.head(x.mean(dim=(2, 3)))
+        return x.mean(dim=(2, 3))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """RGB in [-1, 1] ``[B, in, 32, 32]`` to logits ``[B, C]``."""
+        y: Tensor = self.head(self.features(images))
         return y
