@@ -15,6 +15,7 @@ from gcbench.errors import GcbenchError
 from gcbench.options import (
     DEFAULT_RESULTS,
     PREPROCESSING,
+    noise_levels,
     positive_or_auto,
     results_option,
     run_options,
@@ -319,6 +320,32 @@ def speed(**options: Any) -> None:
     from gcbench.session import speed_session
 
     speed_session(_registry(), echo=click.echo, **options)
+
+
+@main.command()
+@click.option("--tokenizer", "tokenizers", multiple=True, required=True, callback=split)
+@click.option(
+    "--bench", "benches", multiple=True, required=True, callback=split, help="or suite:NAME"
+)
+@click.option(
+    "--t",
+    "levels",
+    default="0,0.01,0.02,0.05,0.1,0.15,0.2,0.3",
+    show_default=True,
+    callback=noise_levels,
+    help="Levels of noise: latents z become (1 - t) z + t eps.",
+)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--limit-per-class", type=int, help="Only the first N samples of each class.")
+@click.option("--subset", help="full, official-2k, first-N or random-N[@SEED] per class.")
+@click.option("--device", default="auto", show_default=True)
+@click.option("--data-root", type=click.Path(path_type=Path), envvar="GCBENCH_DATA")
+@results_option
+def tokenizer(**options: Any) -> None:
+    """Flipped tokens and reconstruction quality of tokenizers under latent noise (Table 3)."""
+    from gcbench.session import tokenizer_session
+
+    tokenizer_session(_registry(), echo=click.echo, **options)
 
 
 @main.command()

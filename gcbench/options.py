@@ -24,6 +24,19 @@ def split_one(ctx: click.Context, param: click.Parameter, value: str) -> list[st
     return split(ctx, param, (value,))
 
 
+def noise_levels(ctx: click.Context, param: click.Parameter, value: str) -> list[float]:
+    """Numbers from 0 to 1 with commas between."""
+    try:
+        levels = [float(part) for part in value.split(",")]
+    except ValueError:
+        levels = []
+    if not levels or not all(0 <= t <= 1 for t in levels):
+        raise GcbenchError(
+            f"--t {value}: expected numbers from 0 to 1", hint="for example --t 0,0.1,0.2,0.4"
+        )
+    return levels
+
+
 def positive_or_auto(ctx: click.Context, param: click.Parameter, value: str) -> int | None:
     """A number from 1; None for `auto`."""
     if value == "auto":
