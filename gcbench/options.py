@@ -133,14 +133,20 @@ def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--bench", "benches", multiple=True, required=True, callback=split, help="or suite:NAME"
         ),
-        click.option("--variant", help="Size or training; the first by default. Short: METHOD:VARIANT."),
+        click.option(
+            "--variant", help="Size or training; the first by default. Short: METHOD:VARIANT."
+        ),
         click.option("--trials", type=int, help="K: token orders (or other trials) per image."),
         click.option("--rule", help="How trials combine in the progress and summary lines."),
         click.option("--seed", type=int, default=0, show_default=True),
         click.option("--limit-per-class", type=int, help="Only the first N samples of each class."),
         click.option("--subset", help="full, official-2k, first-N or random-N[@SEED] per class."),
-        click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 ..."),
-        click.option("--precision", default="fp32", show_default=True, help="fp32, tf32 (GPU) or bf16."),
+        click.option(
+            "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 ..."
+        ),
+        click.option(
+            "--precision", default="fp32", show_default=True, help="fp32, tf32 (GPU) or bf16."
+        ),
         click.option(
             "--path",
             default="auto",
@@ -150,13 +156,19 @@ def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--protocol", default="independent", show_default=True, help="or published."),
         click.option("--batch-size", default="auto", show_default=True, callback=positive_or_auto),
         click.option(
-            "--checkpoint", "checkpoints", multiple=True, callback=checkpoint_files, help="[ROLE=]FILE"
+            "--checkpoint",
+            "checkpoints",
+            multiple=True,
+            callback=checkpoint_files,
+            help="[ROLE=]FILE",
         ),
         click.option("--data-root", type=click.Path(path_type=Path), envvar="GCBENCH_DATA"),
         preprocessing_options,
         results_option,
         click.option("--rerun", type=click.Choice(["missing", "failed", "all"]), default="missing"),
-        click.option("--devices", help="One process on each: N, or cuda:0,cuda:1 or cpu:0-1,cpu:2-3."),
+        click.option(
+            "--devices", help="One process on each: N, or cuda:0,cuda:1 or cpu:0-1,cpu:2-3."
+        ),
         click.option("--executor", type=click.Choice(["local", "ray"]), default="local"),
         click.option("--address", help="Of the Ray cluster; without it one is started here."),
         click.option(

@@ -11,11 +11,12 @@ from typing import Any
 
 from gcbench.analysis import Analyses
 from gcbench.engine.audit import audit_of, check_audit, compare
+from gcbench.engine.devices import device_named
 from gcbench.engine.interrupt import stop_on_signals
 from gcbench.engine.tokens import check_analysis
 from gcbench.errors import PARTIAL_RESULT, GcbenchError
 from gcbench.executors import ALONE, Sharing, executor
-from gcbench.method import AutoregressiveMethod, Method, Runtime
+from gcbench.method import Method, Runtime
 from gcbench.paths import on_path
 from gcbench.plan import PlannedRun, plan
 from gcbench.progress import shown
@@ -149,7 +150,7 @@ def planned_runs(
     chosen = _subset(limit_per_class, subset)
     loaded = [registry.benchmark(n, data_root).choose(chosen) for n in _expand(registry, benches)]
     runtime = Runtime(
-        device=_device(device),
+        device=device_named(device),
         precision=precision,
         protocol=protocol,
         checkpoint_files=checkpoints,
@@ -157,8 +158,7 @@ def planned_runs(
     )
     chosen_methods = [_method(registry, name, variant, runtime) for name in methods]
     if analysis:
-        able = (n for n, cls in registry.methods.items() if issubclass(cls, AutoregressiveMethod))
-        check_analysis(chosen_methods, loaded, sorted(able))
+        check_analysis(chosen_methods, loaded, registry.methods)
     store = Analyses(results) if analysis else Store(results)
     planned = plan(chosen_methods, loaded, store, trials=trials, seed=seed, strategy=how)
     for one in planned:
@@ -221,24 +221,6 @@ def _method(registry: Registry, name: str, variant: str | None, runtime: Runtime
                 hint=f"its networks: {', '.join(chosen.checkpoints)}",
             )
     return cls(chosen, runtime)
-
-
-def _device(name: str) -> str:
-    import torch
-
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise GcbenchError(
-            f"device {name!r} is not available ({str(error).splitlines()[0]})",
-            hint="use --device auto or cpu",
-        ) from error
-    if name.startswith("cuda"):
-        # PyTorch lets convolutions use TF32 unasked; a tokenizer's codes would not be exact.
-        torch.backends.cudnn.allow_tf32 = False
-    return name
 
 
 def _bill(planned: Sequence[PlannedRun]) -> Any:
@@ -354,7 +336,7 @@ def speed_session(
 
     from gcbench.speed import COLUMNS, LINE, conditions, line, measure, parse_changes, reshaped
 
-    runtime = Runtime(device=_device(device), random_weights=random_weights)
+    runtime = Runtime(device=device_named(device), random_weights=random_weights)
     for name in precision:
         replace(runtime, precision=name)  # refuses an unknown one before anything is timed
     made = reshaped(_method(registry, method, variant, runtime), parse_changes(changes), runtime)
@@ -394,7 +376,7 @@ def tokenizer_session(
     from gcbench.robustness import measure
     from gcbench.tokenizers import tokenizer_named
 
-    chosen, where = _subset(limit_per_class, subset), _device(device)
+    chosen, where = _subset(limit_per_class, subset), device_named(device)
     named = [tokenizer_named(name) for name in tokenizers]
     loaded = [registry.benchmark(n, data_root).choose(chosen) for n in _expand(registry, benches)]
     store = Store(results).create()

@@ -1,4 +1,4 @@
-"""Which devices the processes of one run take: `--devices` as a list with cores for each."""
+"""Which devices a run takes: one by its name, or by `--devices` a list with cores for each."""
 
 from __future__ import annotations
 
@@ -96,3 +96,26 @@ def _place(part: str, gpus: int, cores: Sequence[int]) -> Place:
         if group:
             return Place("cpu", group)
     raise GcbenchError(f"--devices: got {part!r}", hint=FORMS)
+
+
+def device_named(name: str) -> str:
+    """The device of that name; `auto` is a GPU where there is one.
+
+    Raises:
+        GcbenchError: this machine has no such device.
+    """
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise GcbenchError(
+            f"device {name!r} is not available ({str(error).splitlines()[0]})",
+            hint="use --device auto or cpu",
+        ) from error
+    if name.startswith("cuda"):
+        # PyTorch lets convolutions use TF32 unasked; a tokenizer's codes would not be exact.
+        torch.backends.cudnn.allow_tf32 = False
+    return name

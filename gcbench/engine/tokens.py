@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -41,13 +41,14 @@ class TrialTokens:
 
 
 def check_analysis(
-    methods: Sequence[Method], benchmarks: Sequence[Benchmark], able: Sequence[str]
+    methods: Sequence[Method], benchmarks: Sequence[Benchmark], known: Mapping[str, type[Method]]
 ) -> None:
-    """Refuses what has no tokens or no wrong class; `able` names the methods that have tokens.
+    """Refuses what has no tokens or no wrong class; `known` are all methods there are.
 
     Raises:
         GcbenchError: names the first such method or benchmark.
     """
+    able = sorted(name for name, cls in known.items() if issubclass(cls, AutoregressiveMethod))
     for method in methods:
         if not isinstance(method, AutoregressiveMethod):
             raise GcbenchError(
