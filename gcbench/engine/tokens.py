@@ -31,11 +31,13 @@ class TrialTokens:
 
     Attributes:
         image: row of the encoded batch.
+        score: [C] sums over the tokens, as the method's own `score`.
         log_likelihood: [C, N] in the order of visits.
         position: [N] of each visit.
     """
 
     image: int
+    score: NDArray[np.float32]
     log_likelihood: NDArray[np.float32]
     position: NDArray[np.int64]
 
@@ -95,7 +97,7 @@ def score_tokens(
     for image, its_trials in groupby(scored, key=lambda one: one.image):
         sums = TokenSums(len(classes), tokens)
         for trial, one in enumerate(its_trials):
-            values[image, trial] = one.log_likelihood.sum(-1)
+            values[image, trial] = one.score
             sums.add(one.log_likelihood, one.position)
             if sums.trials in ladder:
                 found.append(sums.results(columns[image], false[image]))
@@ -124,17 +126,25 @@ def trial_tokens(
     """Every trial of every image, image by image; at most `batch_size` evaluations at a time."""
     import torch
 
-    held: list[torch.Tensor] = []  # rows of a pair whose classes do not fit into one batch
+    # Several entries where the classes of a pair do not fit into one batch.
+    held: list[tuple[torch.Tensor, torch.Tensor]] = []
     for work in full_grid((images, drawn.count), classes, batch_size):
-        scores = method.token_scores(latent, drawn, work)
-        held.append(scores.log_likelihood.float().cpu())  # [E, N]
-        if sum(map(len, held)) < len(classes):
+        found = method.token_scores(latent, drawn, work)
+        score = found.log_likelihood.sum(-1)  # [E]
+        held.append((score.float().cpu(), found.log_likelihood.float().cpu()))
+        if sum(len(part) for part, _ in held) < len(classes):
             continue
-        pairs = torch.cat(held).unflatten(0, (-1, len(classes)))  # [P, C, N]
+        scores, tokens = (torch.cat(parts) for parts in zip(*held, strict=True))
         held = []
-        parts = zip(work.image.tolist(), pairs, scores.position.cpu(), strict=True)
-        for image, tokens, position in parts:
-            yield TrialTokens(image, tokens.numpy(), position.numpy())
+        pairs = zip(
+            work.image.tolist(),
+            scores.unflatten(0, (-1, len(classes))).numpy(),  # [P, C]
+            tokens.unflatten(0, (-1, len(classes))).numpy(),  # [P, C, N]
+            found.position.cpu().numpy(),
+            strict=True,
+        )
+        for pair in pairs:
+            yield TrialTokens(*pair)
 
 
 def false_column(true: int, classes: int, seed: int, sample_id: str) -> int:
