@@ -1,7 +1,8 @@
-"""Accuracies of predictions, per class and per group. Pure numpy."""
+"""Accuracies of predictions, per class and per group, and errors of images. Pure numpy."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 
 import numpy as np
@@ -104,6 +105,11 @@ def worst_group_accuracy(
     if not kept:
         raise GcbenchError(f"no group has samples once {sorted(map(str, ignore))} are ignored")
     return min(kept)
+
+
+def psnr_db(error: float) -> float:
+    """Peak signal-to-noise ratio in dB of a mean squared error on pixels in [0, 1]."""
+    return -10 * math.log10(error) if error > 0 else math.inf
 
 
 def _correct(predictions: Labels, labels: Labels) -> NDArray[np.bool_]:

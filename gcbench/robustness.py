@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from gcbench.engine.locks import exclusive
 from gcbench.errors import GcbenchError
 from gcbench.features import Features, Inception, MiniReference
 from gcbench.frechet import Moments, frechet_distance
+from gcbench.metrics import psnr_db
 from gcbench.provenance import provenance
 from gcbench.stats import mean_interval
 from gcbench.store import Store, explained, read_json, remove_leftovers, write_json
@@ -63,11 +63,6 @@ def as_images(network: Network, drawn: torch.Tensor) -> torch.Tensor:
     return scaled.clamp(0, 255).to(torch.uint8)
 
 
-def psnr_db(error: float) -> float:
-    """Peak signal-to-noise ratio of a mean squared error on pixels in [0, 1]."""
-    return -10 * math.log10(error) if error > 0 else math.inf
-
-
 def measure(
     tokenizer: Tokenizer,
     benchmark: Benchmark,
@@ -87,23 +82,23 @@ def measure(
             be written.
     """
     features = features_for(tokenizer)
-    record = _blank(tokenizer, features, benchmark, seed)
-    file = store.tokenizer_file(_name(record))
+    asked = _asked(tokenizer, features, benchmark, seed)
+    file = store.tokenizer_file(_name(asked))
     with explained(file):
         file.parent.mkdir(exist_ok=True)
     with exclusive(file.parent / "locks" / file.stem, wait=True):
         remove_leftovers(file)
-        if file.is_file():
-            record = read_json(file)
+        record = read_json(file) if file.is_file() else {**asked, "levels": []}
         done = {level["t"]: level for level in record["levels"]}
-        todo = [t for t in dict.fromkeys(levels) if t not in done]
-        if todo:
+        if not done.keys() >= set(levels):
             network, extract = tokenizer.load(device), features.load(device)
-        for t in todo:
-            done[t] = _level(tokenizer, network, extract, benchmark, t, seed, device)
-            record["levels"] = [done[each] for each in sorted(done)]
-            write_json(file, record)
+            vocabulary = network.quantize.embedding.num_embeddings
         for t in levels:
+            if t not in done:
+                done[t] = _level(tokenizer, network, extract, benchmark, t, seed, device)
+                stored = [done[each] for each in sorted(done)]
+                record = {**asked, "vocabulary": vocabulary, "levels": stored}
+                write_json(file, record)
             echo(line(record, done[t]))
     return record
 
@@ -120,7 +115,7 @@ def line(record: dict[str, Any], level: dict[str, Any]) -> str:
     )
 
 
-def _blank(
+def _asked(
     tokenizer: Tokenizer, features: Features, benchmark: Benchmark, seed: int
 ) -> dict[str, Any]:
     return {
@@ -141,14 +136,13 @@ def _blank(
         "images": len(benchmark),
         "seed": seed,
         "version": VERSION,
-        "levels": [],
     }
 
 
-def _name(blank: dict[str, Any]) -> str:
+def _name(asked: dict[str, Any]) -> str:
     """A record's file name: readable parts, made unique by all that its numbers depend on."""
-    digest = hashlib.sha256(json.dumps(blank, sort_keys=True).encode()).hexdigest()
-    parts = (blank["tokenizer"], blank["benchmark"], blank["subset"], digest[:12])
+    digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+    parts = (asked["tokenizer"], asked["benchmark"], asked["subset"], digest[:12])
     return ".".join(part.replace(":", "_").replace("/", "_") for part in parts)
 
 

@@ -12,6 +12,7 @@ from gcbench.metrics import (
     class_balanced_accuracy,
     group_accuracy,
     per_class_accuracy,
+    psnr_db,
     top_k_accuracy,
     worst_group_accuracy,
 )
@@ -101,3 +102,8 @@ def test_worst_groups_equal_the_official_wilds_evaluation() -> None:
     )
     for (name,), value in group_accuracy(predictions, labels, region).items():
         assert value == pytest.approx(results["fmow"][f"acc_region:{name}"])
+
+
+def test_an_error_of_a_hundredth_is_twenty_decibels() -> None:
+    assert psnr_db(0.01) == pytest.approx(20)
+    assert psnr_db(0) == float("inf")
