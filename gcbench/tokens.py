@@ -36,6 +36,7 @@ class TokenResults:
         rival: [n, L] the wrong class with the highest mean log-likelihood of the image.
         against_false: [n, L, N] map against the false class, by position.
         against_rival: [n, L, N] map against the rival, by position.
+        true_name, false_name, rival_name: [n], [n], [n, L] names of the classes.
         picture: [n, h, w, 3] the image that the tokens were made of.
     """
 
@@ -49,12 +50,18 @@ class TokenResults:
     rival: NDArray[np.int64]
     against_false: NDArray[np.float16]
     against_rival: NDArray[np.float16]
+    true_name: NDArray[np.str_]
+    false_name: NDArray[np.str_]
+    rival_name: NDArray[np.str_]
     picture: NDArray[np.uint8]
 
 
 PER_RUN = ("trials", "sides")
 COUNTED = ("position_right", "rank_right", "first_right", "last_right")
-SHOWN = ("false_class", "rival", "against_false", "against_rival", "picture")
+SHOWN = (
+    *("false_class", "rival", "against_false", "against_rival"),
+    *("true_name", "false_name", "rival_name", "picture"),
+)
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,7 @@ class TokenSummary:
         total: [] number of images.
         position_right, rank_right, first_right, last_right: [L, N] number of images.
         sample_ids, labels: [m] of the images that are shown.
-        false_class, rival, against_false, against_rival, picture: [m, ...] of these images.
+        false_class and all below: [m, ...] of these images.
 
     The others are as in `TokenResults`.
     """
@@ -83,6 +90,9 @@ class TokenSummary:
     rival: NDArray[np.int64]
     against_false: NDArray[np.float16]
     against_rival: NDArray[np.float16]
+    true_name: NDArray[np.str_]
+    false_name: NDArray[np.str_]
+    rival_name: NDArray[np.str_]
     picture: NDArray[np.uint8]
 
 

@@ -104,11 +104,17 @@ def score_tokens(
     check_finite(method, values, keys)
     arrays = {name: np.stack([entry[name] for entry in found]) for name in found[0]}
     arrays = {k: v.reshape(len(images), len(ladder), *v.shape[1:]) for k, v in arrays.items()}
-    arrays["rival"] = np.array(classes)[arrays["rival"]]
+    ids = np.array(classes)
+    names = np.array([planned.benchmark.label_space.names[c] for c in classes])
+    rival = arrays.pop("rival")
     results = TokenResults(
         trials=np.array(ladder),
         sides=np.array(method.token_sides),
-        false_class=np.array(classes)[false],
+        false_class=ids[false],
+        rival=ids[rival],
+        true_name=names[columns],
+        false_name=names[false],
+        rival_name=names[rival],
         picture=np.stack([picture(image) for image in images]),
         **arrays,
     )
