@@ -105,7 +105,7 @@ def score_tokens(
     arrays = {name: np.stack([entry[name] for entry in found]) for name in found[0]}
     arrays = {k: v.reshape(len(images), len(ladder), *v.shape[1:]) for k, v in arrays.items()}
     ids = np.array(classes)
-    names = np.array([planned.benchmark.label_space.names[c] for c in classes])
+    names = np.array([planned.benchmark.label_space.labels[c] for c in classes])
     rival = arrays.pop("rival")
     results = TokenResults(
         trials=np.array(ladder),
