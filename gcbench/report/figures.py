@@ -67,7 +67,11 @@ def accuracy_by_trials(runs: Sequence[Run], suite: str) -> Figure:
     figure.supylabel("top-1 accuracy", fontsize=9)
     handles, labels = panels.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False)
-    # The layout is found once and kept: found anew at each saving, it would differ a little.
+    return keep_layout(figure)
+
+
+def keep_layout(figure: Figure) -> Figure:
+    """The figure with its layout found and kept: found at each saving, it would differ a little."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     return figure
