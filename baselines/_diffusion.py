@@ -156,12 +156,15 @@ class LatentDiffusion(GenerativeMethod):
         weights = loss_weights(self.process, steps)
         return TrialDesign(nested, {name: tuple(w.tolist()) for name, w in weights.items()})
 
-    def race_order(self, count: int) -> Sequence[int]:
-        """Spread over the grid, round by round."""
+    def race_order(self, count: int, sizes: Sequence[float] = ()) -> Sequence[int]:
+        """Spread over the grid, larger trials first, round by round."""
+        import numpy as np
+
         from gcbench.diffusion import golden_order
 
         grid = len(self.timesteps(count))
-        order = golden_order(grid).tolist()
+        of_step = np.reshape(sizes, (-1, grid)).mean(axis=0) if sizes else np.ones(grid)
+        order = golden_order(of_step).tolist()
         return [start + k for start in range(0, count, grid) for k in order]
 
     def encode(self, batch: torch.Tensor) -> torch.Tensor:

@@ -150,14 +150,19 @@ def nested_grids(count: int) -> Mapping[int, NDArray[np.int64]]:
     return found
 
 
-def golden_order(count: int) -> NDArray[np.int64]:
-    """A permutation of ``count`` steps whose every beginning is spread evenly, ``[count]``.
+def golden_order(sizes: Array) -> NDArray[np.int64]:
+    """A permutation of steps whose every beginning is spread over them in proportion to size.
 
-    Steps are visited in the order of the fractional parts of multiples of the golden ratio.
+    Steps of equal sizes are visited in the order of the fractional parts of multiples of the golden
+    ratio, hence evenly; others as in sequential Poisson sampling (Ohlsson 1998), with these ranks
+    in the place of random numbers.
+
+    Args:
+        sizes: positive, ``[T]``.
     """
     golden = (sqrt(5.0) - 1.0) / 2.0
-    keys = (np.arange(count) + 0.5) * golden % 1.0  # [count]
-    return np.argsort(np.argsort(keys, kind="stable"), kind="stable")
+    keys = (np.arange(len(sizes)) + 0.5) * golden % 1.0  # [T]
+    return np.argsort((np.argsort(keys, kind="stable") + 0.5) / sizes, kind="stable")
 
 
 def loss_weights(process: Process, steps: NDArray[np.generic]) -> dict[str, Array]:

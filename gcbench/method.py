@@ -318,9 +318,10 @@ class GenerativeMethod(Method):
 
     proposal_evaluations: ClassVar[int | None] = None
 
-    def race_order(self, count: int) -> Sequence[int]:
+    def race_order(self, count: int, sizes: Sequence[float] = ()) -> Sequence[int]:
         """The order in which a race visits `count` trials: every beginning of it should stand for
-        the whole, as it does for draws from one distribution.
+        the whole, as it does for draws from one distribution. `sizes` say how much each trial
+        matters, where that was measured: for trials that are not such draws (`design`).
         """
         return range(count)
 

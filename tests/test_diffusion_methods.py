@@ -189,6 +189,13 @@ def test_race_order_takes_one_round_after_the_other(make):
     assert sorted(order[10:]) == list(range(10, 20))
 
 
+def test_race_order_begins_with_larger_trials(make):
+    sizes = [4.0] * 5 + [0.1] * 5
+    order = make(timesteps=10).race_order(10, sizes)
+    assert sorted(order[:5]) == [0, 1, 2, 3, 4]
+    assert sorted(order) == list(range(10))
+
+
 def test_seed_and_sample_decide_the_noise(make):
     method = make()
     drawn = method.trials(4, KEYS, 0).draws["noise"]

@@ -8,15 +8,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from gcbench.engine.race import Spread, budget, looks, measure_spread, survivors
+from gcbench.engine.race import (
+    Spread,
+    budget,
+    looks,
+    measure_sizes,
+    measure_spread,
+    survivors,
+)
 
 SCORES = arrays(np.float64, (3, 6, 5), elements=st.floats(-50, 50))
 MASKS = arrays(bool, (3, 5)).map(lambda mask: mask | (np.arange(5) == 2))
 
 
-def stay(values, alive=None, trials=20, pooled=1.0, slope=0.0, spend=0.01):
+def stay(values, alive=None, trials=20, pooled=1.0, slope=0.0, spend=0.01, sizes=None):
     alive = np.ones((len(values), values.shape[2]), bool) if alive is None else alive
-    return survivors(values, alive, trials=trials, spread=Spread(pooled, slope), spend=spend)
+    sizes = np.ones(trials) if sizes is None else sizes
+    return survivors(values, alive, sizes=sizes, spread=Spread(pooled, slope), spend=spend)
 
 
 @given(st.integers(1, 300))
@@ -130,8 +138,58 @@ def test_disagreements_stay_below_delta_when_the_model_holds(delta):
     for look, count in enumerate(looks(trials)):
         spent += int(alive[alive.sum(1) > 1].sum()) * (count - done)
         spend = budget(look, trials, delta)
-        args = {"trials": trials, "spread": Spread(2 * noise**2), "spend": spend}
+        args = {"sizes": np.ones(trials), "spread": Spread(2 * noise**2), "spend": spend}
         alive, done = survivors(values[:, :count], alive, **args), count
     best = np.where(alive, values.mean(axis=1), -np.inf).argmax(axis=1)
     assert (best != values.mean(axis=1).argmax(axis=1)).mean() <= delta
     assert spent < 0.8 * values.size
+
+
+def decaying(images=600, trials=40, classes=8, seed=0):
+    """Scores whose gaps shrink from trial to trial by `sizes`, in means and in noise alike."""
+    rng = np.random.default_rng(seed)
+    sizes = np.linspace(2, 0.3, trials)
+    ratio = rng.normal(0, 2, (images, 1, classes)) + rng.normal(0, 3, (images, trials, classes))
+    return ratio * sizes[:, None], sizes / sizes.mean()
+
+
+def test_sizes_are_found_from_the_scores():
+    values, sizes = decaying()
+    assert np.array(measure_sizes(values)) == pytest.approx(sizes, rel=0.15)
+    assert np.mean(measure_sizes(values)) == pytest.approx(1)
+
+
+def test_trials_that_never_vary_have_equal_sizes():
+    assert measure_sizes(np.zeros((2, 4, 3))) == (1, 1, 1, 1)
+
+
+def test_smallest_size_is_a_share_of_the_largest():
+    values = np.zeros((3, 5, 4))
+    values[:, 0] = np.arange(4)
+    sizes = measure_sizes(values)
+    assert min(sizes) == pytest.approx(0.1 * max(sizes))
+
+
+@given(SCORES, MASKS, st.floats(0, 10), st.floats(0.001, 1), st.floats(0.01, 100))
+def test_only_the_ratio_of_sizes_matters_to_equal_trials(values, alive, pooled, spend, unit):
+    """Sizes in another unit give leads in another unit and the same chances."""
+    one = survivors(values, alive, sizes=np.ones(20), spread=Spread(pooled), spend=spend)
+    other = survivors(
+        values, alive, sizes=np.full(20, unit), spread=Spread(pooled / unit**2), spend=spend
+    )
+    # A chance at the very limit may fall to either side.
+    assert (one != other).sum() <= 1
+
+
+def test_disagreements_stay_below_delta_with_trials_of_different_sizes():
+    values, sizes = decaying(images=4000)
+    trials, delta = values.shape[1], 0.05
+    spread = measure_spread(values[:50], tuple(sizes.tolist()))
+    alive, done, spent = np.ones((4000, 8), bool), 0, 0
+    for look, count in enumerate(looks(trials)):
+        spent += int(alive[alive.sum(1) > 1].sum()) * (count - done)
+        args = {"sizes": sizes, "spread": spread, "spend": budget(look, trials, delta)}
+        alive, done = survivors(values[:, :count], alive, **args), count
+    best = np.where(alive, values.mean(axis=1), -np.inf).argmax(axis=1)
+    assert (best != values.mean(axis=1).argmax(axis=1)).mean() <= delta
+    assert spent < 0.7 * values.size

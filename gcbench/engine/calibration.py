@@ -12,7 +12,7 @@ import numpy as np
 
 from gcbench.engine.grid import check_finite, encode_images, load_images
 from gcbench.engine.locks import exclusive
-from gcbench.engine.race import NO_SPREAD, Spread, measure_spread
+from gcbench.engine.race import NO_SPREAD, Spread, measure_sizes, measure_spread
 from gcbench.engine.rounds import Scored, evaluate_rounds
 from gcbench.errors import GcbenchError
 from gcbench.method import GenerativeMethod, SampleKey
@@ -28,6 +28,8 @@ TRIALS = 4
 def race_spread(planned: PlannedRun, batch_size: int) -> Spread:
     """The spread of paired gaps on a few images of the run, all classes in a few trials.
 
+    In all trials where these are not draws from one distribution: then each has a size of its own.
+
     Measured by whoever needs it first and kept beside the run; none where no race needs it. The
     images are chosen by a hash of their ids, so that anyone measures the same. Their labels are
     not used.
@@ -39,7 +41,7 @@ def race_spread(planned: PlannedRun, batch_size: int) -> Spread:
     if not planned.strategy.races or spec.trials == 1 or len(spec.classes) == 1:
         return NO_SPREAD
     found = once(planned, "calibration", lambda: measured(planned, batch_size))
-    return Spread(found["level"], found["slope"])
+    return Spread(found["level"], found["slope"], tuple(found.get("sizes", ())))
 
 
 def measured(planned: PlannedRun, batch_size: int) -> dict[str, Any]:
@@ -52,10 +54,13 @@ def measured(planned: PlannedRun, batch_size: int) -> dict[str, Any]:
             f"({next(iter(few.failures.values()))})",
             hint="mend the data, or use --strategy exhaustive",
         )
-    assert isinstance(planned.method, GenerativeMethod)
-    trials = list(planned.method.race_order(planned.spec.trials)[:TRIALS])
-    scores = all_classes(planned, planned.method, few, trials, batch_size)  # [M, k, C]
-    return {**asdict(measure_spread(scores)), **cost(few, trials, scores.size, start)}
+    method, count = planned.method, planned.spec.trials
+    assert isinstance(method, GenerativeMethod)
+    alike = method.design(count) is None
+    trials = list(method.race_order(count)[:TRIALS]) if alike else list(range(count))
+    scores = all_classes(planned, method, few, trials, batch_size)  # [M, k, C]
+    spread = measure_spread(scores, () if alike else measure_sizes(scores))
+    return {**asdict(spread), **cost(few, trials, scores.size, start)}
 
 
 def once(planned: PlannedRun, name: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -142,7 +142,7 @@ def _selected(
         proposed = method.propose(latent, drawn, candidates, batch_size).float().cpu().numpy()
         check_finite(method, proposed, keys)
         alive = adaptive.best(proposed[:, None], alive, strategy.keep or len(candidates))
-    rounds, rule = schedule(strategy, method.race_order(drawn.count), spread)
+    rounds, rule = schedule(strategy, method.race_order(drawn.count, spread.sizes), spread)
     values, made = evaluate_rounds(
         method, latent, drawn, candidates, rounds, rule, alive, batch_size
     )

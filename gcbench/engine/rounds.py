@@ -37,13 +37,13 @@ def schedule(
     """
     trials = len(order)
     if strategy.races:
-        delta = strategy.delta or 0.0
+        delta, sizes = strategy.delta or 0.0, spread.visited(order)
         counts = race.looks(trials)
         starts = (0, *counts[:-1])
 
         def overtakers(index: int, scores: Scored, alive: Mask) -> Mask:
             spend = race.budget(index, trials, delta)
-            return race.survivors(scores, alive, trials=trials, spread=spread, spend=spend)
+            return race.survivors(scores, alive, sizes=sizes, spread=spread, spend=spend)
 
         return [list(order[a:b]) for a, b in zip(starts, counts, strict=True)], overtakers
 
