@@ -8,8 +8,8 @@ the risk budget delta and drops the largest set of classes whose chances add up 
 
 Trials need not be alike: timesteps of little noise decide more than those of much. Trial t then has
 a size s_t (mean 1), gaps are ``g_t = s_t r_t`` with r_t alike, and the lead is estimated by the
-ratio ``d = sum g / sum s`` over the visited trials. With U those left, V those visited, its variance
-is ``v / K^2 (sum_U s^2 + (sum_U s)^2 sum_V s^2 / (sum_V s)^2)``, v that of r_t; with all
+ratio ``d = sum g / sum s`` over the visited trials. With U those left and V those visited it has
+variance ``v / K^2 (sum_U s^2 + (sum_U s)^2 sum_V s^2 / (sum_V s)^2)``, v that of r_t; with all
 sizes 1 it is the one above.
 
 An image's answer thus differs from the exhaustive one with a chance of at most delta, if gaps are
