@@ -24,11 +24,11 @@ from gcbench.tokens import TokenSummary
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Images of Figure 3, evenly spread over those that an analysis shows; Figure 9 has the others.
-EXAMPLES = 4
+# Images of Figure 3, of as many classes; Figure 9 has the others.
+EXAMPLES = 5
 # Methods that maps are drawn of beside RandAR, where they are analysed.
 PEERS = (("LlamaGen", "llamagen", "l"), ("VAR", "var", "d16"))
-TOKENIZERS = (("LlamaGen's tokenizer", "l"), ("MaskGIT's tokenizer", "l-maskgit"))
+TOKENIZERS = (("LlamaGen tokenizer", "l"), ("MaskGIT tokenizer", "l-maskgit"))
 SMALL = 7  # points
 
 
@@ -129,20 +129,21 @@ def token_maps(analyses: Sequence[Analysis], suite: str) -> Figure:
     Raises:
         GcbenchError: RandAR is not analysed on the suite.
     """
-    shown = len(_needed(analyses, suite).summary.sample_ids)
-    return _maps(analyses, suite, _examples(shown), stacks=1)
+    return _maps(analyses, suite, _examples(_needed(analyses, suite).summary), stacks=1)
 
 
 def more_token_maps(analyses: Sequence[Analysis], suite: str) -> Figure:
     """The same of the images that Figure 3 leaves out (Figure 9); raises as `token_maps`."""
-    shown = len(_needed(analyses, suite).summary.sample_ids)
-    rest = [i for i in range(shown) if i not in _examples(shown)]
-    return _maps(analyses, suite, rest or _examples(shown), stacks=2)
+    summary = _needed(analyses, suite).summary
+    examples = _examples(summary)
+    rest = [i for i in range(len(summary.labels)) if i not in examples]
+    return _maps(analyses, suite, rest or examples, stacks=2)
 
 
-def _examples(shown: int) -> list[int]:
-    count = min(EXAMPLES, shown)
-    return [i * shown // count for i in range(count)]
+def _examples(summary: TokenSummary) -> list[int]:
+    classes = len(set(summary.labels.tolist()))  # one image of each comes first
+    count = min(EXAMPLES, classes)
+    return [i * classes // count for i in range(count)]
 
 
 def _maps(analyses: Sequence[Analysis], suite: str, rows: Sequence[int], stacks: int) -> Figure:
@@ -172,8 +173,9 @@ def _maps(analyses: Sequence[Analysis], suite: str, rows: Sequence[int], stacks:
             panel.set_axis_off()
         for panel, title in zip(panels[0], ["image", *(c.title for c in columns)], strict=True):
             panel.set_title(title, fontsize=SMALL + 1)
-    note = "log p(token | true) - log p(token | false), clipped at 0; brightest: the number below"
-    figure.supxlabel(f"{note}, in nats", fontsize=SMALL)
+    note = "log p(token | true class) - log p(token | false class), clipped at 0;\n"
+    note += "the brightest token of a map has the number of nats below it; K: random orders"
+    figure.supxlabel(note, fontsize=SMALL)
     return keep_layout(figure)
 
 
@@ -261,7 +263,7 @@ def prefix_length(analyses: Sequence[Analysis], suite: str) -> Figure:
         label = f"K = {k}"
         _draw_counts(panel, randar, randar.summary.rank_right[at], colour, label, style)
     panel.set_xlabel("prefix length: tokens visited before", fontsize=SMALL + 2)
-    panel.set_ylabel("top-1 accuracy by one token", fontsize=SMALL + 2)
+    panel.set_ylabel("accuracy by K orders' tokens there", fontsize=SMALL + 2)
     panel.set_title(randar.images, fontsize=SMALL + 1)
     panel.legend(frameon=False, fontsize=SMALL + 1)
     return keep_layout(figure)
@@ -283,12 +285,14 @@ def discarded_tokens(analyses: Sequence[Analysis], suite: str) -> Figure:
     blue, orange = sns.color_palette("colorblind", 2)
     for panel, (name, tokens) in zip(panels, found.items(), strict=True):
         summary = tokens.summary
-        _draw_counts(panel, tokens, summary.first_right[-1][::-1], blue, "the last k", "-")
-        _draw_counts(panel, tokens, summary.last_right[-1][::-1], orange, "the first k", "--")
-        panel.set_title(f"{name}, K = {tokens.trials[-1]}; {tokens.images}", fontsize=SMALL + 1)
+        _draw_counts(panel, tokens, summary.first_right[-1][::-1], blue, "without the last k", "-")
+        _draw_counts(
+            panel, tokens, summary.last_right[-1][::-1], orange, "without the first k", "--"
+        )
+        panel.set_title(f"{name}, K = {tokens.trials[-1]}\n{tokens.images}", fontsize=SMALL + 1)
         panel.set_ylabel("top-1 accuracy", fontsize=SMALL + 2)
     panels[-1].set_xlabel("k: tokens of each order that are discarded", fontsize=SMALL + 2)
-    panels[0].legend(frameon=False, fontsize=SMALL + 1, title="discarded")
+    panels[0].legend(frameon=False, fontsize=SMALL + 1)
     return keep_layout(figure)
 
 
