@@ -58,7 +58,13 @@ class _WithUsage(nn.Module, Generic[V]):
 
 
 class CodebookTask(Generic[V]):
-    """A tokenizer in training, but for its losses and for what it quantises."""
+    """A tokenizer in training, but for its losses and for what it quantises.
+
+    `sittings`: into how many parts the codebook's start is divided, where what is quantised depends
+    on the codes that are there already.
+    """
+
+    sittings = 1
 
     def __init__(
         self, recipe: Recipe, options: Options, vq: V, train: Split, held_out: Split
@@ -94,10 +100,10 @@ class CodebookTask(Generic[V]):
         first = done == self.options.free_steps
         due = done % self.options.restart_every == 0 and done <= self.restart_until
         if first or (self.wrapped.quantising and due):
-            unused = torch.arange(len(self.wrapped.usage))
-            if not first:
-                unused = unused[self.wrapped.usage.cpu() == 0]
-            self._restart(unused, batch[0], generator)
+            codes = torch.arange(len(self.wrapped.usage))
+            unused = codes[self.wrapped.usage.cpu() == 0]
+            for part in codes.tensor_split(self.sittings) if first else (unused,):
+                self._restart(part, batch[0], generator)
             self.wrapped.usage.zero_()
         self.wrapped.quantising.fill_(done >= self.options.free_steps)
 

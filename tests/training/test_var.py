@@ -146,3 +146,22 @@ def test_evaluation_recognises_a_model_that_knows_the_class(var, monkeypatch):
 def test_transformer_that_does_not_fit_its_tokenizer_is_refused(var, old, new):
     with pytest.raises(GcbenchError, match="the tokenizer has 16 codes of width 4 on scales"):
         var({old: new})
+
+
+def test_the_codebook_starts_as_what_the_codes_before_leave_over(tokenizer, monkeypatch):
+    pools = []
+    vectors = tokenizer.quantised_vectors
+
+    def recorded(images):
+        pools.append(vectors(images))
+        return pools[-1]
+
+    monkeypatch.setattr(tokenizer, "quantised_vectors", recorded)
+    batch = tokenizer.batch(torch.arange(4), torch.Generator().manual_seed(0))
+    tokenizer.after_step(tokenizer.options.free_steps - 1, batch, torch.Generator().manual_seed(1))
+    assert tokenizer.wrapped.quantising
+    assert len(pools) == len(tokenizer.vq.patch_nums)
+    codes = tokenizer.vq.quantize.embedding.weight
+    for pool, part in zip(pools, codes.tensor_split(len(pools)), strict=True):
+        assert (part[:, None] == pool).all(dim=2).any(dim=1).all()
+    assert not torch.equal(pools[0], pools[1])
