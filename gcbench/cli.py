@@ -195,7 +195,7 @@ def submit(
 
 @main.command()
 @click.option("--table", type=int, help="Number of the paper's table.")
-@click.option("--figure", help="Name of a figure; --out is its file name without suffix.")
+@click.option("--figure", help="Name or number; --out is the file's name without suffix.")
 @click.option(
     "--all", "everything", is_flag=True, help="All measured tables, into the folder --out."
 )
@@ -231,6 +231,7 @@ def report(
     results: tuple[Path, ...],
 ) -> None:
     """A table or figure of the paper, from stored runs, from the paper, or side by side."""
+    from gcbench.analysis import Analyses
     from gcbench.report.publish import publish
     from gcbench.store import Store
 
@@ -238,9 +239,11 @@ def report(
         if not folder.is_dir():
             raise GcbenchError(f"no results folder at {folder}", hint="run something first")
     folders = [] if source == "paper" else list(results or default_results(suite))
-    runs = [run for folder in folders for run in Store(folder).runs()]
+    stores = [Store(folder) for folder in folders]
     text = publish(
-        runs,
+        [run for store in stores for run in store.runs()],
+        [record for store in stores for record in store.tokenizers()],
+        [analysis for folder in folders for analysis in Analyses(folder).runs()],
         table=table,
         figure=figure,
         everything=everything,

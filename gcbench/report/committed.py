@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from gcbench.report.render import render
 from gcbench.report.tables import build_table, known_tables
@@ -11,16 +12,18 @@ from gcbench.store import Run
 SUFFIXES = {"md": "md", "csv": "csv", "latex": "tex"}
 
 
-def regenerate(runs: Sequence[Run], suite: str = "mini") -> dict[str, str]:
+def regenerate(
+    runs: Sequence[Run], tokenizers: Sequence[Mapping[str, Any]] = (), suite: str = "mini"
+) -> dict[str, str]:
     """Every measured table of a suite in every committed format, by file name.
 
-    The text depends on the stored runs alone, so a committed table equals it byte for byte.
+    The text depends on what is stored alone, so a committed table equals it byte for byte.
 
     Raises:
         GcbenchError: a run is damaged.
     """
     tables = [
-        build_table(number, suite=suite, source="measured", runs=runs)
+        build_table(number, suite=suite, source="measured", runs=runs, tokenizers=tokenizers)
         for number in known_tables("measured")
     ]
     return {

@@ -44,12 +44,16 @@ class Suite:
 
     Attributes:
         prefix: begins the names of the benchmarks that take the place of the paper's `in-*`.
+        tokenizers: those that the table of tokenizers is about, with their architectures.
+        variants: the suite's names of trainings that a table compares.
         stand_in_variant: the suite is a stand-in for ImageNet, with this one variant of each
             method in the place of the paper's model sizes.
         stand_in_trials: counts of trials that the suite takes in the place of the paper's.
     """
 
     prefix: str
+    tokenizers: Mapping[str, str] = field(default_factory=dict)
+    variants: Mapping[str, str] = field(default_factory=dict)
     stand_in_variant: str | None = None
     stand_in_trials: Mapping[int, int] = field(default_factory=dict)
 
@@ -66,15 +70,21 @@ class Suite:
         return replace(
             slot,
             benchmark=self.name(slot.benchmark),
-            variant=self.stand_in_variant or slot.variant,
+            variant=self.variants.get(slot.variant, self.stand_in_variant or slot.variant),
             trials=self.stand_in_trials.get(slot.trials, slot.trials),
         )
 
 
 SUITES: Mapping[str, Suite] = {
-    "imagenet": Suite(prefix="in-"),
+    "imagenet": Suite(
+        prefix="in-",
+        tokenizers={"maskgit-vq16": "MaskGIT", "llamagen-vq16": "LlamaGen", "var-vqvae": "VAR"},
+        variants={"l-noise": "l"},
+    ),
     "mini": Suite(
         prefix="mini-",
+        tokenizers={"mini-maskgit-vq": "MaskGIT", "mini-vq": "LlamaGen", "mini-var-vqvae": "VAR"},
+        variants={"l-maskgit": "mini-maskgit", "l-noise": "mini-noise"},
         stand_in_variant="mini",
         stand_in_trials={DIFFUSION_TIMESTEPS: MINI_TIMESTEPS},
     ),
@@ -88,23 +98,37 @@ class Layout:
     Attributes:
         title: what is compared, in a few words; `{val}` is the suite's validation benchmark.
         headings: headings of the columns that describe a row, one per leading CSV column.
-        slot: the measurement of a cell, in the paper's names; None: shown as published only.
+        slot: the measurement of a cell, in the paper's names; None: shown as published only, or
+            measured otherwise.
+        of_tokenizers: the table is about tokenizers and not about runs of classifiers.
         compare: whether the best is sought down each column or along each row.
         block: the field whose value a comparison never crosses (model size, say).
         lower_is_better: the numbers are errors or distances.
+        remarks: what to know about the measured half, by suite.
     """
 
     title: str
     headings: tuple[str, ...]
     slot: Callable[[Mapping[str, str], str], Slot] | None = None
+    of_tokenizers: bool = False
     compare: Literal["column", "row"] = "column"
     block: str | None = None
     lower_is_better: bool = False
+    remarks: Mapping[str, str] = field(default_factory=dict)
 
 
 def _token_order(row: Mapping[str, str], column: str) -> Slot:
     method = {"raster": "randar-raster", "random": "randar"}[row["token_order"]]
     return Slot(method, "l", column, trials=int(row["K"]))
+
+
+def _tokenizer(row: Mapping[str, str], column: str) -> Slot:
+    variants = {
+        "MaskGIT": "l-maskgit",
+        "LlamaGen": "l-release",
+        "LlamaGen + Noise aug.": "l-noise",
+    }
+    return Slot("randar", variants[row["tokenizer"]], column, trials=20)
 
 
 def _likelihood_estimate(row: Mapping[str, str], column: str) -> Slot:
@@ -155,11 +179,20 @@ LAYOUTS: Mapping[int, Layout] = {
         block="size",
     ),
     3: Layout(
-        "Tokenizer reconstruction under latent noise, rFID (lower is better)",
+        "Tokenizer reconstruction under latent noise (distances: lower is better)",
         headings=("Tokenizer", "Vocabulary", "Flipped tokens"),
+        of_tokenizers=True,
         lower_is_better=True,
     ),
-    4: Layout("RandAR with different tokenizers, top-1 accuracy", headings=("Tokenizer",)),
+    4: Layout(
+        "RandAR with different tokenizers, top-1 accuracy",
+        headings=("Tokenizer",),
+        slot=_tokenizer,
+        remarks={
+            "imagenet": "MaskGIT and LlamaGen are the releases of RandAR's authors, LlamaGen + "
+            "Noise aug. is the paper's own training: they differ in more than the tokens."
+        },
+    ),
     5: Layout(
         "Two estimates of the likelihood from K orders, top-1 accuracy on {val}",
         headings=("Estimate",),
@@ -207,4 +240,8 @@ def suite_of(name: str) -> Suite:
 
 def known_tables(source: str = "paper") -> tuple[int, ...]:
     """Table numbers that can be built from `source`: all, or those with measured cells."""
-    return tuple(n for n, layout in LAYOUTS.items() if source == "paper" or layout.slot)
+    return tuple(
+        n
+        for n, layout in LAYOUTS.items()
+        if source == "paper" or layout.slot or layout.of_tokenizers
+    )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from gcbench.errors import GcbenchError, unknown_name
 from gcbench.report.cells import Comparison, Grid, Notes, Row, Table
@@ -12,6 +12,7 @@ from gcbench.report.evidence import Evidence, Measurements
 from gcbench.report.layouts import Layout, Suite, known_tables, layout_of, suite_of
 from gcbench.report.measured import measured_grid
 from gcbench.report.paper import PAPER, Published, published, published_grid
+from gcbench.report.tokenizers import tokenizer_table
 from gcbench.store import Run
 
 __all__ = ["SOURCES", "build_table", "known_tables"]
@@ -21,14 +22,22 @@ T = TypeVar("T")
 SOURCES = ("measured", "paper", "both")
 
 
-def build_table(number: int, *, suite: str, source: str, runs: Sequence[Run]) -> Table:
-    """A table of the paper from stored runs, from the paper, or both side by side.
+def build_table(
+    number: int,
+    *,
+    suite: str,
+    source: str,
+    runs: Sequence[Run],
+    tokenizers: Sequence[Mapping[str, Any]] = (),
+) -> Table:
+    """A table of the paper from what is stored, from the paper, or both side by side.
 
     Args:
         number: the paper's number of the table.
         suite: whose benchmarks stand for the paper's; of no effect on `source="paper"`.
         source: `measured`, `paper` or `both`.
         runs: the runs to choose from; those of other tables are ignored.
+        tokenizers: the records of tokenizers under noise to choose from.
 
     Raises:
         GcbenchError: the table, suite or source is unknown, or the table has no measured cells.
@@ -38,6 +47,19 @@ def build_table(number: int, *, suite: str, source: str, runs: Sequence[Run]) ->
         raise unknown_name("source", source, SOURCES)
     printed = published(number, len(layout.headings))
     notes = Notes()
+    if source != "paper" and suite in layout.remarks:
+        notes.general.append(layout.remarks[suite])
+    if source == "both" and chosen.stand_in:
+        notes.general.append(
+            f"The suite {suite} stands in for the paper's benchmarks with other images and other "
+            "models: compare the shape of the two halves, not their values."
+        )
+    if layout.of_tokenizers and source != "paper":
+        beside = None
+        if source == "both":
+            comparisons = _comparisons(layout, printed, printed.columns)
+            beside = published_grid(printed, comparisons, layout.lower_is_better, notes)
+        return tokenizer_table(number, layout, suite, source, tokenizers, printed, beside, notes)
     provenance: dict[str, str] = {}
     grids: list[Grid] = []
     validation: list[str] = []
@@ -51,11 +73,6 @@ def build_table(number: int, *, suite: str, source: str, runs: Sequence[Run]) ->
         comparisons = _comparisons(layout, printed, printed.columns)
         grids.append(published_grid(printed, comparisons, layout.lower_is_better, notes))
         validation.append("in-val")
-    if source == "both" and chosen.stand_in:
-        notes.general.append(
-            f"The suite {suite} stands in for the paper's benchmarks with other images and other "
-            "models: compare the shape of the two halves, not their values."
-        )
     return Table(
         number=number,
         title=layout.title.format(val=" and ".join(dict.fromkeys(validation))),
