@@ -21,7 +21,8 @@ class Cell:
     """A number, or the lack of one.
 
     Attributes:
-        value: accuracy in [0, 1] for measured cells; as printed for published ones.
+        value: of measured cells an accuracy in [0, 1], or what the column's label says; as printed
+            for published ones.
         status: `full`, `subset`, `partial` or `missing`; `published` or `unpublished`.
         interval: 95 % Wilson interval (low, high); published numbers have none.
         count: images behind the value.
