@@ -93,7 +93,7 @@ def _write(file: Path, arrays: TokenResults | TokenSummary) -> None:
 
 def _read(file: Path, kind: type[Arrays]) -> Arrays:
     try:
-        with np.load(file, allow_pickle=False) as found:
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as found:
             return kind(**{field.name: found[field.name] for field in fields(kind)})
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise GcbenchError(

@@ -17,7 +17,7 @@ from gcbench.analysis import Analysis
 from gcbench.errors import GcbenchError
 from gcbench.report.evidence import run_command
 from gcbench.report.figures import keep_layout
-from gcbench.report.layouts import SUITES, Slot
+from gcbench.report.layouts import Slot, suite_of
 from gcbench.stats import wilson_interval
 from gcbench.tokens import TokenSummary
 
@@ -85,7 +85,7 @@ def _preference(tokens: Tokens) -> tuple[Any, ...]:
 
 
 def _needed(analyses: Sequence[Analysis], suite: str, variant: str = "l") -> Tokens:
-    slot = SUITES[suite].adapt(Slot("randar", variant, "in-val", trials=20))
+    slot = suite_of(suite).adapt(Slot("randar", variant, "in-val", trials=20))
     tokens = find(analyses, slot)
     if tokens is None:
         raise GcbenchError(
@@ -97,7 +97,7 @@ def _needed(analyses: Sequence[Analysis], suite: str, variant: str = "l") -> Tok
 
 def _others(analyses: Sequence[Analysis], suite: str) -> dict[str, Tokens]:
     """The raster order and further methods, by what a panel calls them, as far as analysed."""
-    adapt = SUITES[suite].adapt
+    adapt = suite_of(suite).adapt
     named = (("raster order", "randar-raster", "l"), *PEERS)
     found = {
         name: find(analyses, adapt(Slot(method, variant, "in-val")))
@@ -279,7 +279,7 @@ def discarded_tokens(analyses: Sequence[Analysis], suite: str) -> Figure:
 
     _needed(analyses, suite)
     slots = {name: Slot("randar", variant, "in-val") for name, variant in TOKENIZERS}
-    every = {name: find(analyses, SUITES[suite].adapt(slot)) for name, slot in slots.items()}
+    every = {name: find(analyses, suite_of(suite).adapt(slot)) for name, slot in slots.items()}
     found = {name: tokens for name, tokens in every.items() if tokens is not None}
     figure, panels = _curves(len(found))
     blue, orange = sns.color_palette("colorblind", 2)

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from gcbench.engine.grid import load_images, score_images
+from gcbench.engine.grid import encode_images, full_grid, load_images, score_images
 from gcbench.errors import GcbenchError
-from gcbench.method import GenerativeMethod, Method, Runtime, SampleKey
+from gcbench.method import AutoregressiveMethod, GenerativeMethod, Method, Runtime, SampleKey
 from gcbench.registry import Registry
 from gcbench.scores import RULES
 
@@ -144,6 +144,22 @@ def test_scores_repeat_bit_for_bit(loaded):
 def test_seed_changes_the_draws_exactly_when_there_are_draws(loaded):
     moved = (loaded.scores(seed=1) != loaded.scores(seed=0)).any()
     assert bool(moved) == (loaded.method.max_trials is None)
+
+
+@on_every_method
+def test_scores_are_sums_over_tokens_that_fill_their_grids(loaded):
+    method = loaded.method
+    if not isinstance(method, AutoregressiveMethod):
+        pytest.skip("it does not score token by token")
+    with torch.inference_mode():
+        latent = encode_images(method, loaded.images)
+        drawn = method.trials(loaded.trials, loaded.keys, seed=0)
+        (work,) = full_grid((len(latent), drawn.count), torch.tensor(loaded.classes), 10**6)
+        found = method.token_scores(latent, drawn, work)
+    close(found.log_likelihood.sum(-1).cpu(), loaded.scores().flatten())
+    tokens = sum(side**2 for side in method.token_sides)
+    assert found.log_likelihood.shape == (len(work.classes), tokens)
+    assert found.position.sort().values.tolist() == [list(range(tokens))] * len(work.image)
 
 
 @on_every_method

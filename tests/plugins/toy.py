@@ -1,4 +1,4 @@
-"""A method and a benchmark for tests of the harness: cheap, exact, and able to die on purpose.
+"""Methods and a benchmark for tests of the harness: cheap, exact, and able to die on purpose.
 
 The scores are those of a real (tiny) rule: how far a pixel, chosen per trial, is from the class's
 grey level. Environment variables send the process signals at given images, as counted since its
@@ -16,7 +16,14 @@ from pathlib import Path
 from typing import ClassVar
 
 from gcbench.bench import Benchmark, BenchmarkFamily, LabelSpace, Sample
-from gcbench.method import GenerativeMethod, SampleKey, Trials, Variant
+from gcbench.method import (
+    AutoregressiveMethod,
+    GenerativeMethod,
+    SampleKey,
+    TokenScores,
+    Trials,
+    Variant,
+)
 
 SIDE = 4
 POISON = -7.0
@@ -67,6 +74,30 @@ class GreyLevel(GenerativeMethod):
         if (value == POISON).any():
             raise ZeroDivisionError("poison (toy)")
         return -((value - work.classes / 4) ** 2)
+
+
+class GreyTokens(GreyLevel, AutoregressiveMethod):
+    name = "grey-tokens"
+    summary = "the same rule, token by token: the later a pixel is visited, the less it counts"
+    token_sides = (SIDE,)
+    score = AutoregressiveMethod.score
+
+    def trials(self, count: int, samples: Sequence[SampleKey], seed: int) -> Trials:
+        from gcbench.orders import random_orders
+
+        order = random_orders(samples, count, SIDE * SIDE, seed, self.runtime.protocol)
+        return Trials(count, {"order": order})
+
+    def token_scores(self, latent, trials, work):
+        import torch
+
+        position = trials.draws["order"][work.image, work.trial]  # [P, N]
+        visited = latent[work.image].gather(1, position)
+        if (visited == POISON).any():
+            raise ZeroDivisionError("poison (toy)")
+        weight = 1 / torch.arange(1, SIDE * SIDE + 1)
+        away = visited[work.pair_of_evaluation()] - work.classes[:, None] / 4  # [E, N]
+        return TokenScores(-weight * away**2, position)
 
 
 def _send_signals(image: int) -> None:
