@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 # Keys under which published training scripts wrap a state dict, tried in this order.
 _WRAPPINGS = (
+    "teacher",
     "ema",
     "model",
     "module",

@@ -4,7 +4,9 @@
     python -m tools.racing results/racing results/mini --update   writes it into docs/racing.md
 
 A run is compared with the exhaustive run of the same method, images, trials and seed in any of the
-folders. Both need only the files that are committed.
+folders, and for its time with one in fp32 on the reference path, of any images and trials: that
+one's seconds per evaluation, as often as the grid has evaluations. All need only the files that are
+committed.
 """
 
 from __future__ import annotations
@@ -31,8 +33,10 @@ SAME = (
     "trials",
     "seed",
 )
+MODEL = ("method", "variant", "weights", "benchmark", "classes")
 SECONDS = "median_seconds_per_image"
 HEADINGS = (
+    "method",
     "benchmark",
     "classes",
     "images",
@@ -44,6 +48,7 @@ HEADINGS = (
     "whole grid",
     "s / image",
     "faster by",
+    "than fp32 reference",
 )
 
 
@@ -63,14 +68,15 @@ def measured_table(runs: Sequence[Run]) -> str:
     """One Markdown row per finished run that left evaluations out, in the order of the key."""
     whole = {identity(run): run for run in runs if run.spec["strategy"] == "exhaustive"}
     raced = [run for run in runs if run.spec["strategy"] != "exhaustive" and run.summary]
-    raced.sort(key=lambda run: (-len(run.spec["classes"]), run.spec["benchmark"], order(run)))
+    raced.sort(key=lambda run: (*(run.spec[k] for k in ("method", "benchmark")), order(run)))
     lines = [HEADINGS, ("---",) * len(HEADINGS)]
-    lines += [row(run, whole[identity(run)]) for run in raced if identity(run) in whole]
+    plain = [run for run in whole.values() if run.spec.get("path") == "reference" and run.summary]
+    lines += [row(run, whole[identity(run)], plain) for run in raced if identity(run) in whole]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def row(run: Run, whole: Run) -> tuple[str, ...]:
-    """What a run saved, against its exhaustive counterpart."""
+def row(run: Run, whole: Run, plain: Sequence[Run]) -> tuple[str, ...]:
+    """What a run saved, against its exhaustive counterpart and against the reference path."""
     spec, summary, full = run.spec, run.summary, whole.summary
     assert summary is not None
     assert full is not None
@@ -88,6 +94,7 @@ def row(run: Run, whole: Run) -> tuple[str, ...]:
                                                   full["accuracy"][rule]))  # fmt: skip
     accuracy, reference = (f"{share:.3f}" for share in shares)
     return (
+        spec["method"],
         f"{spec['benchmark']} ({spec['subset']})",
         str(len(spec["classes"])),
         f"{len(decided):,}",
@@ -99,7 +106,21 @@ def row(run: Run, whole: Run) -> tuple[str, ...]:
         reference,
         f"{summary[SECONDS]:.3f}",
         faster,
+        against_reference(run, plain),
     )
+
+
+def against_reference(run: Run, plain: Sequence[Run]) -> str:
+    """How much faster a run is than the whole grid in fp32 on the reference path would be."""
+    assert run.summary is not None
+    for other in plain:
+        same = all(other.spec[field] == run.spec[field] for field in MODEL)
+        if same and other.spec["precision"] == "fp32" and same_machine(run, other):
+            assert other.summary is not None
+            each = other.summary[SECONDS] / other.summary["evaluations_per_image"]
+            grid = run.summary["strategy"]["grid_evaluations_per_image"]
+            return f"{each * grid / run.summary[SECONDS]:.0f}x"
+    return "-"
 
 
 def identity(run: Run) -> str:
@@ -118,6 +139,11 @@ def alike(run: Run, whole: Run) -> bool:
     """Whether the seconds of two runs may be compared: same path, precision, device, threads."""
     if any(run.spec.get(field) != whole.spec.get(field) for field in ("path", "precision")):
         return False
+    return same_machine(run, whole)
+
+
+def same_machine(run: Run, whole: Run) -> bool:
+    """Whether two runs were timed on the same device with the same number of threads."""
     if SECONDS not in (whole.summary or {}):
         return False
     ours, theirs = ((r.summary or {})["provenance"] for r in (run, whole))

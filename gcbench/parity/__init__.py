@@ -14,6 +14,7 @@ from gcbench.errors import GcbenchError
 from gcbench.parity import (
     adaptive,
     avarc,
+    classifiers,
     diffusion,
     llamagen_gpt,
     llamagen_vq,
@@ -50,6 +51,8 @@ CHECKS: dict[str, Check] = {
     "sit_linear_path": diffusion.check_linear_path,
     "dit_classifier": diffusion.check_dit_classifier,
     "sit_classifier": diffusion.check_sit_classifier,
+    "dat_convnext": classifiers.check_dat,
+    "dinov2_vit": classifiers.check_dinov2,
 }
 
 

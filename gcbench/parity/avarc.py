@@ -19,7 +19,7 @@ def check(fixture: Fixture) -> Iterator[Quantity]:
     io = fixture.tensors()
     with torch.inference_mode():
         for run in fixture.config["runs"]:
-            yield from _check_run(_method(fixture, run), run, io)
+            yield from _check_run(method_of(fixture, run), run, io)
 
 
 def _check_run(method: Any, run: Mapping[str, Any], io: Mapping[str, Tensor]) -> Iterator[Quantity]:
@@ -58,7 +58,7 @@ def _check_run(method: Any, run: Mapping[str, Any], io: Mapping[str, Tensor]) ->
     yield identical(f"{name}.pred", outcome.survivors[:, 0], io[f"{name}.pred"])
 
 
-def _method(fixture: Fixture, run: Mapping[str, Any]) -> Any:
+def method_of(fixture: Fixture, run: Mapping[str, Any]) -> Any:
     """The method itself, on the fixture's networks."""
     from gcbench.checkpoint import ByHand
     from gcbench.parity import var_transformer, var_vqvae
