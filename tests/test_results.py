@@ -5,11 +5,13 @@ import re
 import pytest
 
 from conftest import ROOT
+from gcbench.analysis import Analyses
 from gcbench.report.committed import regenerate
 from gcbench.store import Store
 
 MINI = ROOT / "results" / "mini"
 RUNS = Store(MINI).runs()
+ANALYSES = Analyses(MINI).runs()
 BENCHMARKS = ("mini-val", "mini-r", "mini-s", "mini-a", "mini-c-gauss", "mini-c-jpeg")
 
 
@@ -41,7 +43,7 @@ def test_every_cell_of_the_mini_suite_is_measured_in_full(method, trials, benchm
     assert run.summary["coverage"]["scored"] == len(run.spec["sample_ids"])
 
 
-@pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
+@pytest.mark.parametrize("run", RUNS + ANALYSES, ids=lambda run: run.name)
 def test_summary_agrees_with_the_predictions_beside_it(run):
     frame = run.predictions()
     assert list(frame["sample_id"]) == run.spec["sample_ids"]
@@ -51,7 +53,17 @@ def test_summary_agrees_with_the_predictions_beside_it(run):
         assert counts["total"] == len(frame)
 
 
-@pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
+@pytest.mark.parametrize("analysis", ANALYSES, ids=lambda run: run.name)
+def test_all_tokens_together_are_as_often_right_as_the_run(analysis):
+    tokens, accuracy = analysis.tokens, analysis.summary["accuracy"]
+    for at, trials in enumerate(tokens.trials):
+        assert tokens.first_right[at, -1] == accuracy[f"mean@{trials}"]["correct"]
+        assert tokens.last_right[at, -1] == tokens.first_right[at, -1]
+    assert tokens.total == len(analysis.spec["sample_ids"])
+    assert (analysis.path / "tokens.npz").stat().st_size < 300_000
+
+
+@pytest.mark.parametrize("run", RUNS + ANALYSES, ids=lambda run: run.name)
 def test_run_is_of_the_shipped_weights_and_data(run, registry):
     from gcbench.method import Runtime
 
@@ -66,7 +78,7 @@ def test_run_is_of_the_shipped_weights_and_data(run, registry):
     assert spec["samples_digest"] == benchmark.samples_digest
 
 
-@pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
+@pytest.mark.parametrize("run", RUNS + ANALYSES, ids=lambda run: run.name)
 def test_provenance_names_the_commit_it_was_measured_at(run):
     origin = run.summary["provenance"]
     assert re.fullmatch(r"[0-9a-f]{40}", origin["commit"])
