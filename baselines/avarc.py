@@ -5,8 +5,9 @@ codes of all scales change. A trial is one noise draw and trial 0 is the clean i
 over trials a run of K trials is the official score with K samples.
 
 The official script can also score in stages: all classes on few scales and samples, the best again
-on more. :meth:`AVARC.staged` does that, with its settings in :data:`PRESETS`. The engine runs the
-full grid of all classes and trials, which no stage can mislead.
+on more: `--strategy staged`, with its settings in :data:`PRESETS`. :meth:`AVARC.staged` is that
+script step by step, to check it by. The default is the full grid of all classes and trials, which
+no stage can mislead.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ class AVARC(VAR):
         smoothed(imagenet_variant("d30", 30, "var-d30", "2.0 B parameters")),
         smoothed(imagenet_variant("d16-cca", 16, "var-d16-cca", "d16 after CCA, as A-VARC+ takes")),
     )
+    stage_presets = PRESETS
     # The last stage of the README's example; the script's own default, 1, is plain VAR.
     default_trials = 3
     max_trials: ClassVar[int | None] = None
@@ -96,9 +98,6 @@ class AVARC(VAR):
         features = latent[work.image.to(latent.device)] + self.sigma * noise  # [P, e, P, P]
         # One by one: a code, and with it every score, must not depend on its neighbours.
         return torch.cat([self.tokenizer.quantize(row[None]) for row in features])
-
-    def _score(self, latent: torch.Tensor, trials: Trials, work: Work, scales: int) -> torch.Tensor:
-        return self.log_likelihood(self.codes(latent, trials, work), work, scales).sum(-1)
 
     def staged(
         self,
@@ -148,7 +147,7 @@ class AVARC(VAR):
         for image, own in enumerate(candidates):
             for trial in range(stage.trials):
                 parts = [
-                    self._score(latent, trials, _single(image, trial, part), stage.scales)
+                    self.score_scales(latent, trials, _single(image, trial, part), stage.scales)
                     for part in own.split(batch_size)
                 ]
                 scores[image] += torch.cat(parts).float().cpu()

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from gcbench.checkpoint import published
 from gcbench.errors import GcbenchError
-from gcbench.method import AutoregressiveMethod, SampleKey, TokenScores, Trials, Variant, Work
+from gcbench.method import SampleKey, TokenScores, Trials, Variant, Work
+from gcbench.scales import CoarseToFineMethod
 
 from ._tokens import check_vocabulary
 
@@ -41,7 +42,7 @@ def imagenet_variant(
     )
 
 
-class VAR(AutoregressiveMethod):
+class VAR(CoarseToFineMethod):
     """Scores are log p(codes of the scales | class) in nats; there is one trial."""
 
     name = "var"
@@ -117,6 +118,17 @@ class VAR(AutoregressiveMethod):
         scores = self.log_likelihood(codes, work, self.scales)
         return TokenScores(scores, torch.arange(scores.shape[1]).expand(len(codes), -1))
 
+    @property
+    def scale_count(self) -> int:
+        from gcbench.nets.var import PATCH_NUMS_256
+
+        return len(self.config("model").get("patch_nums", PATCH_NUMS_256))
+
+    def score_scales(
+        self, latent: torch.Tensor, trials: Trials, work: Work, scales: int
+    ) -> torch.Tensor:
+        return self.log_likelihood(self.codes(latent, trials, work), work, scales).sum(-1)
+
     def log_likelihood(self, tokens: torch.Tensor, work: Work, scales: int) -> torch.Tensor:
         """log p(code | class, coarser scales) of the l codes of the first `scales` scales.
 
@@ -137,11 +149,14 @@ class VAR(AutoregressiveMethod):
             )
 
     def flops_per_evaluation(self) -> float:
+        return self.flops_of_scales(self.scales)
+
+    def flops_of_scales(self, scales: int) -> float:
         """Matrix products and block-causal attention of one sequence of codes."""
         from gcbench.nets.var import PATCH_NUMS_256, scale_ends
 
         model = {"vocab_size": 4096, "patch_nums": PATCH_NUMS_256, **self.config("model")}
-        depth, sides = model["depth"], model["patch_nums"][: self.scales]
+        depth, sides = model["depth"], model["patch_nums"][:scales]
         dim = model.get("embed_dim") or 64 * depth
         ends = scale_ends(sides)
         visible = sum(side * side * end for side, end in zip(sides, ends, strict=True))

@@ -112,11 +112,15 @@ class RunCommand(click.Command):
     "--strategy",
     default="exhaustive",
     show_default=True,
-    help="or race, propose+race, adaptive-li2023: fewer evaluations, only one decision per image.",
+    help="or race, propose+race, adaptive-li2023, staged: fewer evaluations, one decision each.",
 )
 @click.option("--delta", type=float, help="Chance that a race gives another answer.  [0.001]")
 @click.option("--keep", type=int, help="Classes that go from the proposal into the race.")
-@click.option("--stages", help="Schedule of adaptive-li2023, as 2:5,20:1 (TRIALS:CLASSES).")
+@click.option(
+    "--stages",
+    help="Of adaptive-li2023, as 2:5,20:1 (TRIALS:CLASSES); of staged, as 10:1:6,1:1:10 "
+    "(CLASSES:TRIALS:SCALES) or a name that the method has for them.",
+)
 @click.option("--audit", type=float, help="Share of the images to score exhaustively too.")
 @click.pass_context
 def run(ctx: click.Context, /, **options: Any) -> None:

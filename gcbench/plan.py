@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from math import ceil
 from typing import Any
 
 from gcbench.bench import Benchmark
-from gcbench.errors import GcbenchError
+from gcbench.errors import GcbenchError, unknown_name
 from gcbench.method import GenerativeMethod, Method
+from gcbench.scales import CoarseToFineMethod
 from gcbench.scores import TrialDesign
+from gcbench.stages import check_stages, new_evaluations
 from gcbench.store import Run, Store
 from gcbench.strategy import EXHAUSTIVE, Strategy
 
@@ -96,6 +98,26 @@ class PlannedRun:
         per_trial = len(self.spec.classes) if isinstance(self.method, GenerativeMethod) else 1
         return self.spec.trials * per_trial
 
+    @property
+    def stage_evaluations(self) -> list[int]:
+        """Evaluations that each stage of `staged` takes for one image; empty elsewhere."""
+        return new_evaluations(self.strategy.rounds, len(self.spec.classes))
+
+    @property
+    def most_evaluations(self) -> int:
+        """The most that the strategy can take for one image; of stages, what they take."""
+        return sum(self.stage_evaluations) or self.evaluations_per_image
+
+    @property
+    def most_flops(self) -> float | None:
+        """Floating-point operations of these; None when not known."""
+        method = self.method
+        if self.strategy.staged and isinstance(method, CoarseToFineMethod):
+            pairs = zip(self.strategy.rounds, self.stage_evaluations, strict=True)
+            return sum(count * method.flops_of_scales(stage.scales) for stage, count in pairs)
+        each = method.flops_per_evaluation()
+        return None if each is None else each * self.evaluations_per_image
+
     @cached_property
     def design(self) -> TrialDesign | None:
         """What the trials are; see `Method.design`."""
@@ -111,6 +133,7 @@ class PlannedRun:
         return {
             **asdict(self.spec),
             **({} if self.design is None else {"design": self.design.as_json()}),
+            **({"evaluations": self.most_evaluations} if self.strategy.staged else {}),
             "suite": self.suite,
             "path": self.method.runtime.path,
             "shard_size": SHARD_SIZE,
@@ -138,13 +161,13 @@ def plan(
     """
     planned = []
     for method in methods:
-        count = method.check_trials(trials)
         for benchmark in benchmarks:
             _check_fit(method, benchmark)
-        _check_strategy(method, strategy)
+        fitted = _fitted(method, strategy, benchmarks)
+        count = _trials(method, fitted, trials)
         weights = method.weights()
         for benchmark in benchmarks:
-            chosen = strategy.resolved(count, len(benchmark.classes))
+            chosen = fitted.resolved(count, len(benchmark.classes))
             spec = RunSpec(
                 method=method.name,
                 variant=method.variant.name,
@@ -168,9 +191,10 @@ def plan(
     return planned
 
 
-def _check_strategy(method: Method, strategy: Strategy) -> None:
+def _fitted(method: Method, strategy: Strategy, benchmarks: Sequence[Benchmark]) -> Strategy:
+    """The strategy as the method can run it, its stages no longer a name."""
     if strategy.exhaustive:
-        return
+        return strategy
     if not isinstance(method, GenerativeMethod):
         raise GcbenchError(
             f"{method.name} needs one pass for all classes: {strategy.name} saves nothing",
@@ -180,6 +204,41 @@ def _check_strategy(method: Method, strategy: Strategy) -> None:
         raise GcbenchError(
             f"{method.name} has no cheap proposal of classes", hint="use --strategy race"
         )
+    if not strategy.staged:
+        return strategy
+    if not isinstance(method, CoarseToFineMethod):
+        raise GcbenchError(
+            f"{method.name} has no scales to classify by in stages", hint="use --strategy race"
+        )
+    if method.runtime.precision != "fp32":
+        raise GcbenchError(
+            f"--strategy staged --precision {method.runtime.precision}: near ties of the stages "
+            "would not be settled",
+            hint="use --precision fp32",
+        )
+    if strategy.preset is not None:
+        if strategy.preset not in method.stage_presets:
+            names = method.stage_presets or ("10:1:6,1:1:10",)
+            raise unknown_name(f"stages of {method.name}", strategy.preset, names)
+        strategy = replace(strategy, rounds=method.stage_presets[strategy.preset], preset=None)
+    for benchmark in benchmarks:
+        check_stages(strategy.rounds, len(benchmark.classes), method.scale_count)
+    return strategy
+
+
+def _trials(method: Method, strategy: Strategy, asked: int | None) -> int:
+    """K: what the stages take at most, else what was asked for or is the method's default."""
+    if not strategy.staged:
+        return method.check_trials(asked)
+    needed = max(stage.trials for stage in strategy.rounds)
+    if asked not in (None, needed):
+        raise GcbenchError(f"--trials {asked}: the stages take {needed}", hint="leave --trials out")
+    if method.max_trials is not None and needed > method.max_trials:
+        raise GcbenchError(
+            f"a stage takes {needed} trials, {method.name} has only {method.max_trials}",
+            hint="lower the second number of that stage",
+        )
+    return needed
 
 
 def _check_fit(method: Method, benchmark: Benchmark) -> None:

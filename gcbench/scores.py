@@ -122,6 +122,8 @@ class Scores:
         exhaustive: whether all were meant to be made. The rules need them all; of what another
             strategy evaluated only `decisions` is defined.
         design: what the trials are; None: draws from one distribution, any of which are as good.
+        made: evaluations of each sample where others than these were made, on the first scales;
+            None: `values` holds all.
     """
 
     sample_ids: tuple[str, ...]
@@ -130,6 +132,7 @@ class Scores:
     values: NDArray[np.float32]
     exhaustive: bool = True
     design: TrialDesign | None = None
+    made: int | None = None
 
     def __post_init__(self) -> None:
         expected = (len(self.sample_ids), len(self.classes))
@@ -187,6 +190,8 @@ class Scores:
 
     def evaluations(self) -> NDArray[np.int64]:
         """How many were made for each sample, [N]."""
+        if self.made is not None:
+            return np.full(len(self.sample_ids), self.made)
         return np.isfinite(self.values).sum(axis=(1, 2))
 
 

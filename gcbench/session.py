@@ -237,17 +237,17 @@ def _bill(planned: Sequence[PlannedRun]) -> Any:
     for one in planned:
         spec = one.spec
         left = sum(len(one.shard_samples(i)) for i in one.missing_shards)
-        evaluations = left * one.evaluations_per_image
+        evaluations = left * one.most_evaluations
         stored_bytes = left * spec.trials * len(spec.classes) * 4
         total_evaluations += evaluations
         total_bytes += stored_bytes
-        flops = one.method.flops_per_evaluation()
-        hours = evaluations * flops / EFFECTIVE_FLOPS / 3600 if flops else None
+        flops = one.most_flops
+        hours = left * flops / EFFECTIVE_FLOPS / 3600 if flops else None
         total_hours += hours or 0.0
         table.add_row(
             f"{spec.method} {spec.variant} on {spec.benchmark} ({spec.subset}), "
             f"{spec.trials} trials x {len(spec.classes)} classes"
-            f"{'' if one.strategy.exhaustive else f', at most: {spec.strategy}'}",
+            f"{_how(one)}",
             one.status,
             f"{left:,}",
             f"{evaluations:,}",
@@ -258,6 +258,12 @@ def _bill(planned: Sequence[PlannedRun]) -> Any:
     counts = (f"{total_evaluations:,}", f"{total_bytes / 1e6:.1f}", f"{total_hours:.2f}")
     table.add_row("total", "", "", *counts)
     return table
+
+
+def _how(planned: PlannedRun) -> str:
+    if planned.strategy.exhaustive:
+        return ""
+    return f", {'' if planned.strategy.staged else 'at most: '}{planned.spec.strategy}"
 
 
 def summary_line(planned: PlannedRun, rule: str | None = None) -> str:

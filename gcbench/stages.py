@@ -6,6 +6,7 @@ scores its candidates anew, and the last one decides.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -30,6 +31,10 @@ class Stage:
     trials: int
     scales: int
 
+    def __str__(self) -> str:
+        """As :func:`parse_stages` reads it: `10:1:6`."""
+        return f"{self.survivors}:{self.trials}:{self.scales}"
+
 
 @dataclass(frozen=True)
 class Round:
@@ -47,6 +52,37 @@ class Round:
 
 
 Evaluate = Callable[[int, "torch.Tensor"], "torch.Tensor"]
+
+
+def parse_stages(text: str) -> tuple[Stage, ...]:
+    """Stages as `10:1:6,3:1:10,1:3:10`: CLASSES:TRIALS:SCALES of each.
+
+    Raises:
+        GcbenchError: the text has another form.
+    """
+    if not re.fullmatch(r"\d+:\d+:\d+(,\d+:\d+:\d+)*", text):
+        raise GcbenchError(
+            f"--stages {text}: expected CLASSES:TRIALS:SCALES of each stage",
+            hint="for example 10:1:6,3:1:10,1:3:10",
+        )
+    return tuple(Stage(*map(int, part.split(":"))) for part in text.split(","))
+
+
+def new_evaluations(stages: Sequence[Stage], classes: int) -> list[int]:
+    """How many evaluations each stage adds for an image with so many classes.
+
+    A trial of a class on as many scales as in a stage before is not evaluated again: who is left
+    was there.
+    """
+    counts: list[int] = []
+    seen: dict[int, int] = {}  # trials by scales
+    left = classes
+    for stage in stages:
+        before = seen.get(stage.scales, 0)
+        counts.append(left * max(0, stage.trials - before))
+        seen[stage.scales] = max(before, stage.trials)
+        left = stage.survivors
+    return counts
 
 
 def check_stages(stages: Sequence[Stage], classes: int, scales: int) -> None:

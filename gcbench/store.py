@@ -233,6 +233,7 @@ class Run:
             values=np.concatenate([empty, *(s.values for s in shards)]),
             exhaustive=self.spec.get("strategy", "exhaustive") == "exhaustive",
             design=TrialDesign.from_json(self.spec["design"]) if "design" in self.spec else None,
+            made=self.spec.get("evaluations"),
         )
 
     def aside(self, name: str) -> dict[str, Any] | None:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from gcbench.errors import GcbenchError, unknown_name
+from gcbench.stages import Stage, parse_stages
 
-NAMES = ("exhaustive", "race", "propose+race", "adaptive-li2023")
+NAMES = ("exhaustive", "race", "propose+race", "adaptive-li2023", "staged")
 DEFAULT_DELTA = 0.001
 
 # (trials so far, classes that go on) of each stage, the last keeping one.
@@ -23,16 +24,21 @@ class Strategy:
         name: `exhaustive` evaluates everything and is the only one that tables are made of;
             `race` drops classes that can no longer win (gcbench.engine.race); `propose+race` ranks
             all classes cheaply first and races the best; `adaptive-li2023` keeps a fixed number of
-            classes at fixed times (gcbench.engine.adaptive).
+            classes at fixed times (gcbench.engine.adaptive); `staged` does so on likelihoods of the
+            first few scales of an image (gcbench.stages).
         delta: chance that a race gives an image another answer than the whole grid, as modelled.
         keep: classes that go from the proposal into the race.
         stages: the fixed schedule.
+        rounds: of `staged`.
+        preset: the name of rounds that the method knows, until it is planned with one.
     """
 
     name: str = "exhaustive"
     delta: float | None = None
     keep: int | None = None
     stages: Stages = ()
+    rounds: tuple[Stage, ...] = ()
+    preset: str | None = None
 
     @property
     def exhaustive(self) -> bool:
@@ -47,9 +53,14 @@ class Strategy:
         return self.name == "propose+race"
 
     @property
+    def staged(self) -> bool:
+        return self.name == "staged"
+
+    @property
     def label(self) -> str:
         """Name and parameters in one line, as in the run key: `race delta=0.001`."""
         stages = ",".join(f"{trials}:{keep}" for trials, keep in self.stages)
+        stages = stages or ",".join(map(str, self.rounds))
         given = {"keep": self.keep, "delta": self.delta, "stages": stages or None}
         return " ".join([self.name, *(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}"
                                       for k, v in given.items() if v is not None)])  # fmt: skip
@@ -88,7 +99,8 @@ def strategy_named(
     """The strategy that a command line asks for.
 
     Args:
-        stages: as `2:5,20:1`, five classes go on after two trials, one after twenty.
+        stages: as `2:5,20:1`, five classes go on after two trials, one after twenty; of `staged`
+            as :func:`gcbench.stages.parse_stages` reads them, or the name of a method's own.
 
     Raises:
         GcbenchError: the name is unknown, or a parameter is out of range or not the strategy's.
@@ -99,7 +111,7 @@ def strategy_named(
     for option, value, fits in (
         ("delta", delta, strategy.races),
         ("keep", keep, strategy.proposes),
-        ("stages", stages, name == "adaptive-li2023"),
+        ("stages", stages, name in ("adaptive-li2023", "staged")),
     ):
         if value is not None and not fits:
             raise GcbenchError(
@@ -109,6 +121,16 @@ def strategy_named(
         raise GcbenchError(f"--delta {delta:g}: expected a chance from 0 to below 1")
     if strategy.races:
         strategy = replace(strategy, delta=DEFAULT_DELTA if delta is None else delta, keep=keep)
+    if strategy.staged:
+        if stages is None:
+            raise GcbenchError(
+                "--strategy staged needs --stages",
+                hint="as CLASSES:TRIALS:SCALES, for example 3:1:4,1:1:6, or a name that the method "
+                "has for them",
+            )
+        if re.fullmatch(r"[a-z][a-z0-9-]*", stages):
+            return replace(strategy, preset=stages)
+        return replace(strategy, rounds=parse_stages(stages))
     return replace(strategy, stages=_parsed(stages) if stages is not None else ())
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,10 +14,16 @@ from gcbench.checkpoint import ByHand
 from gcbench.engine.grid import score_images
 from gcbench.errors import GcbenchError
 from gcbench.method import Runtime, SampleKey, Variant, Work
+from gcbench.nets.var import PATCH_NUMS_256, scale_ends
 from gcbench.nets.var import VAR as Network
-from gcbench.nets.var import scale_ends
 from gcbench.nets.var_vqvae import VQVAE
-from gcbench.stages import Stage
+from gcbench.parity.avarc import method_of
+from gcbench.parity.fixture import read_fixture
+from gcbench.scores import decide, final_means
+from gcbench.stages import Stage, parse_stages
+from gcbench.strategy import Strategy
+
+FIXTURE = Path(__file__).resolve().parents[2] / "shared" / "golden" / "avarc"
 
 SIDES = (1, 2, 4)
 CODES = 12
@@ -89,9 +96,32 @@ def avarc(make):
 
 @pytest.fixture(scope="module")
 def images(var):
+    return squares(var)
+
+
+def squares(method):
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (len(KEYS), 20, 24, 3), np.uint8)
-    return [var.preprocess(Image.fromarray(image)) for image in pixels]
+    return [method.preprocess(Image.fromarray(image)) for image in pixels]
+
+
+@pytest.fixture
+def ten_scales(registry, tmp_path):
+    """A-VARC on tiny networks with the published scales and twelve classes, and images for it."""
+    sizes = {
+        "model": {**SIZES["model"], "patch_nums": PATCH_NUMS_256, "num_classes": 12},
+        "tokenizer": {**SIZES["tokenizer"], "patch_nums": PATCH_NUMS_256},
+    }
+    torch.manual_seed(0)
+    files = {}
+    for role, network in (("model", Network), ("tokenizer", VQVAE)):
+        files[role] = tmp_path / f"{role}.safetensors"
+        save_file(trained_looking(network(**sizes[role])), files[role])
+    config = {**VARIANT.config, **sizes, "likelihood": {"scales": 10, "sigma": 0.5}}
+    variant = replace(VARIANT, config=config, image_size=32)
+    method = registry.method("avarc")(variant, Runtime(checkpoint_files=files))
+    method.load()
+    return method, squares(method)
 
 
 @torch.inference_mode()
@@ -201,6 +231,47 @@ def test_presets_are_the_official_ones():
     )
     assert default == [(1, 1, 10)]
     assert readme == [(10, 1, 6), (3, 1, 10), (1, 3, 10)]
+
+
+@torch.inference_mode()
+def decisions(avarc, images, stages, classes):
+    """Of the engine, and of the official script's steps."""
+    strategy = Strategy("staged", rounds=stages)
+    trials = max(stage.trials for stage in stages)
+    found = score_images(
+        avarc, images, KEYS, classes, trials=trials, seed=0, batch_size=7, strategy=strategy
+    )
+    latent = avarc.encode(torch.stack(images))
+    *_, last = avarc.staged(latent, KEYS, classes, stages, seed=0, batch_size=100)
+    close(final_means(found).max(axis=1), last.scores.max(dim=1).values)
+    return np.array(classes)[decide(found)].tolist(), last.survivors[:, 0].tolist()
+
+
+@pytest.mark.parametrize(
+    "stages", ["1:1:3", "4:1:1,1:1:3", "4:1:2,2:3:2,1:2:3", "5:3:3,2:1:1,1:3:3"]
+)
+def test_engine_decides_in_stages_as_the_official_steps(avarc, images, stages):
+    found, expected = decisions(avarc, images, parse_stages(stages), CLASSES)
+    assert found == expected
+
+
+@pytest.mark.parametrize("name", ["default", "readme"])
+def test_official_presets_decide_as_the_official_steps(ten_scales, name):
+    method, images = ten_scales
+    found, expected = decisions(method, images, method.stage_presets[name], range(12))
+    assert found == expected
+
+
+@pytest.mark.skipif(not FIXTURE.exists(), reason="the official fixture is not beside this checkout")
+@pytest.mark.parametrize("run", range(4))
+def test_engine_decides_as_the_official_steps_on_the_official_fixture(run):
+    fixture = read_fixture(FIXTURE)
+    settings = fixture.config["runs"][run]
+    lists = (settings[f"num_{what}_list"] for what in ("candidate", "sample", "scale"))
+    stages = tuple(Stage(*numbers) for numbers in zip(*lists, strict=True))
+    images = list(fixture.tensors()["images"])[: len(KEYS)]
+    found, expected = decisions(method_of(fixture, settings), images, stages, settings["class_ids"])
+    assert found == expected
 
 
 def test_more_candidates_than_classes_are_refused(avarc, images):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,9 +11,10 @@ import numpy as np
 from gcbench.bench import Sample
 from gcbench.engine import adaptive
 from gcbench.engine.race import NO_SPREAD, Spread
-from gcbench.engine.rounds import evaluate_rounds, schedule
+from gcbench.engine.rounds import evaluate_rounds, evaluate_stages, schedule
 from gcbench.errors import GcbenchError
 from gcbench.method import DiscriminativeMethod, GenerativeMethod, Method, SampleKey, Trials, Work
+from gcbench.scales import CoarseToFineMethod
 from gcbench.strategy import EXHAUSTIVE, Strategy
 
 if TYPE_CHECKING:
@@ -138,6 +140,11 @@ def _selected(
 ) -> Values:
     """Scores [n, K, C] of what the strategy evaluates, NaN elsewhere."""
     alive = np.ones((len(keys), len(candidates)), bool)
+    if strategy.staged:
+        assert isinstance(method, CoarseToFineMethod)
+        check = partial(check_finite, method, keys=keys)
+        stages = strategy.rounds
+        return evaluate_stages(method, latent, drawn, candidates, stages, alive, batch_size, check)
     if strategy.proposes:
         proposed = method.propose(latent, drawn, candidates, batch_size).float().cpu().numpy()
         check_finite(method, proposed, keys)

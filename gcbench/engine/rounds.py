@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from gcbench.engine import adaptive, race
 from gcbench.method import GenerativeMethod, Trials, Work
+from gcbench.scales import CoarseToFineMethod
+from gcbench.stages import Stage
 from gcbench.strategy import Strategy
 
 if TYPE_CHECKING:
@@ -84,6 +86,44 @@ def evaluate_rounds(
         alive = alive.copy()
         alive[active] = rule(index, values[active][:, visited], alive[active])
     return values, made
+
+
+def evaluate_stages(
+    method: CoarseToFineMethod,
+    latent: torch.Tensor,
+    drawn: Trials,
+    classes: torch.Tensor,
+    stages: Sequence[Stage],
+    alive: Mask,
+    batch_size: int,
+    check: Callable[[Scored], None],
+) -> Scored:
+    """Scores [B, K, C] of the last stage, NaN elsewhere: those before cover fewer scales.
+
+    A trial that a stage before evaluated on as many scales is not evaluated again.
+
+    Args:
+        stages: as `gcbench.stages.check_stages` accepts them.
+        alive: [B, C], the classes that start.
+        check: called with what each stage reads, [B, k, C], 0 for the classes that are out.
+    """
+    tables: dict[int, Scored] = {}  # by scales
+    seen: dict[int, int] = {}
+    images = np.arange(len(alive))
+    for stage in stages:
+        empty = np.full((len(alive), drawn.count, alive.shape[1]), np.nan, np.float32)
+        table = tables.setdefault(stage.scales, empty)
+        new = range(seen.get(stage.scales, 0), stage.trials)
+        for work, cells in flat_batches(alive, images, new, classes, batch_size) if new else ():
+            scores = method.score_scales(latent, drawn, work, stage.scales)
+            table[cells] = scores.float().cpu().numpy()
+        seen[stage.scales] = max(seen.get(stage.scales, 0), stage.trials)
+        values = np.where(alive[:, None], table[:, : stage.trials], np.float32(0))
+        check(values)
+        entrants, alive = alive, adaptive.best(values, alive, stage.survivors)
+    last = np.full((len(alive), drawn.count, alive.shape[1]), np.nan, np.float32)
+    last[:, : stages[-1].trials] = np.where(entrants[:, None], values, np.float32(np.nan))
+    return last
 
 
 Cells = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]  # image, trial, column

@@ -85,6 +85,9 @@ def evaluations(
         "calibration": calibration.get("evaluations", 0) / scored,
         "precision": again / scored,
     }
+    stages = planned.stage_evaluations
+    if stages:
+        parts = {f"stage {i}": float(count) for i, count in enumerate(stages, start=1)}
     made = sum(parts.values())
     return {
         "evaluations_per_image": round(made, 2),
@@ -93,9 +96,16 @@ def evaluations(
             "evaluations_per_image": {name: round(value, 3) for name, value in parts.items()},
             "grid_evaluations_per_image": grid,
             "gain": round(grid / made, 3) if made else None,
+            **({"gain_in_operations": _gain_in_operations(planned)} if stages else {}),
             "calibration": dict(calibration) or None,
         },
     }
+
+
+def _gain_in_operations(planned: PlannedRun) -> float | None:
+    """By how much stages take fewer floating-point operations: first scales cost less than all."""
+    each, flops = planned.method.flops_per_evaluation(), planned.most_flops
+    return round(planned.evaluations_per_image * each / flops, 3) if each and flops else None
 
 
 def accuracies(scores: Scores) -> dict[str, dict[str, int]]:
