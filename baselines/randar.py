@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from gcbench.checkpoint import Shipped, published
-from gcbench.method import SampleKey, TokenScores, Trials, Variant, Work
+from gcbench.errors import GcbenchError
+from gcbench.method import Runtime, SampleKey, TokenScores, Trials, Variant, Work
+from gcbench.streams import stream
 
 from ._tokens import LlamaGenTokens, imagenet_variant
 
@@ -26,14 +29,19 @@ SIZES: dict[str, dict[str, Any]] = {
 
 
 def mini_variant(
-    weights: str, note: str, name: str = "mini", label_space: str = "fashion-10"
+    weights: str,
+    note: str,
+    name: str = "mini",
+    label_space: str = "fashion-10",
+    tokenizer: str = "llamagen",
 ) -> Variant:
     """A variant for the embedded images: 32 px, 8 x 8 tokens, classes made of Fashion-MNIST's."""
+    file = {"llamagen": "mini-vq", "maskgit": "mini-maskgit-vq"}[tokenizer]
     return Variant(
         name=name,
         label_space=label_space,
-        config={"image": {"grey": True}},
-        checkpoints={"model": Shipped(weights), "tokenizer": Shipped("mini-vq")},
+        config={"image": {"grey": True, "tokenizer": tokenizer}},
+        checkpoints={"model": Shipped(weights), "tokenizer": Shipped(file)},
         image_size=32,
         note=note,
     )
@@ -81,11 +89,19 @@ class RandAR(LlamaGenTokens):
         ),
         *(wilds_variant(size, data_set) for data_set in WILDS for size in ("b", "l")),
     )
-    preprocessing_options = frozenset({"crop"})
+    preprocessing_options = frozenset({"crop", "latent_noise"})
     default_trials = 20
     max_trials: ClassVar[int | None] = None
     proposal_evaluations: ClassVar[int | None] = 3  # a forward and a backward pass
     model: Network
+
+    def __init__(self, variant: Variant, runtime: Runtime):
+        super().__init__(variant, runtime)
+        if self.latent_noise and runtime.protocol == "published":
+            raise GcbenchError(
+                "randar cannot replay its published latent noise: its script draws it unseeded",
+                hint="leave --protocol or --latent-noise out",
+            )
 
     def load(self) -> None:
         from gcbench.nets.randar import RandAR as Network
@@ -101,9 +117,15 @@ class RandAR(LlamaGenTokens):
         return self.runtime.preprocessing.get("crop", "centre") == "random"
 
     @property
+    def latent_noise(self) -> float:
+        """t of the noise that every trial adds to the latent before quantisation (section 6.4)."""
+        return float(self.runtime.preprocessing.get("latent_noise", 0.0))
+
+    @property
     def preprocessing(self) -> str:
         crop = ", random crop per trial" if self.random_crop else ""
-        return super().preprocessing + crop
+        noise = f", latent noise {self.latent_noise:g} per trial" if self.latent_noise else ""
+        return super().preprocessing + crop + noise
 
     def views(self, image: Image, sample: SampleKey, trials: int, seed: int) -> torch.Tensor:
         if not self.random_crop:
@@ -119,20 +141,57 @@ class RandAR(LlamaGenTokens):
         streams = crop_streams(sample, trials, self.steps, seed, protocol)
         return torch.stack([to_tensor(random_crop(image, size, s)) for s in streams])
 
+    def encode(self, batch: torch.Tensor) -> torch.Tensor:
+        if not self.latent_noise:
+            return super().encode(batch)
+        return self.tokenizer.encode_latent(self.tokenizer.pixels(batch))
+
     def trials(self, count: int, samples: Sequence[SampleKey], seed: int) -> Trials:
+        """Orders [B, K, N], and standard normal noise [B, K, e, h, w] where it is asked for."""
+        import torch
+
         from gcbench.orders import random_orders
 
         protocol, crops = self.runtime.protocol, self.random_crop
         orders = random_orders(samples, count, self.steps, seed, protocol, crops=crops)
-        return Trials(count, {"order": orders})
+        if not self.latent_noise:
+            return Trials(count, {"order": orders})
+        side = math.isqrt(self.steps)
+        channels = self.tokenizer.quantize.embedding.embedding_dim
+        noise = torch.empty(len(samples), count, channels, side, side)
+        for row, sample in zip(noise, samples, strict=True):
+            for trial in range(count):
+                row[trial].normal_(generator=stream("latent-noise", seed, sample.id, trial))
+        return Trials(count, {"order": orders, "noise": noise})
+
+    def tokens(
+        self, latent: torch.Tensor, trials: Trials, image: torch.Tensor, trial: torch.Tensor
+    ) -> torch.Tensor:
+        """What P (image, trial) pairs look at, int64 [P, N].
+
+        Args:
+            latent: what `encode` gave, [B, ...], or [B, K, ...] with a crop for every trial.
+            image: [P]
+            trial: [P]
+        """
+        import torch
+
+        from gcbench.nets.vqgan import noised
+
+        seen = latent[image, trial] if self.random_crop else latent[image]
+        if not self.latent_noise:
+            return seen
+        noise = trials.draws["noise"][image, trial].to(latent.device)
+        features = noised(seen, seen.new_full((len(seen),), self.latent_noise), noise)
+        # One by one: a code, and with it every score, must not depend on its neighbours.
+        return torch.cat([self.tokenizer.quantize(row[None]) for row in features])
 
     def token_scores(self, latent: torch.Tensor, trials: Trials, work: Work) -> TokenScores:
         from gcbench.nets.sequences import sequences
 
         pair = work.pair_of_evaluation().to(latent.device)  # [E]
         classes = work.classes.to(latent.device)
-        # [B, N], or [B, K, N] when every trial sees a crop of its own
-        seen = latent[work.image, work.trial] if self.random_crop else latent[work.image]  # [P, N]
+        seen = self.tokens(latent, trials, work.image, work.trial)  # [P, N]
         orders = trials.draws["order"][work.image, work.trial].to(latent.device)  # [P, N]
         if self.fast is not None:
             of = sequences(self.model, seen, orders)
@@ -149,7 +208,8 @@ class RandAR(LlamaGenTokens):
 
         from gcbench.nets.proposal import first_order_scores
 
-        seen = latent[:, 0] if self.random_crop else latent  # [B, N]
+        rows = torch.arange(len(latent))
+        seen = self.tokens(latent, trials, rows, torch.zeros_like(rows))  # [B, N]
         orders = trials.draws["order"][:, 0].to(latent.device)  # [B, N]
         at_once = max(1, batch_size // 4)  # what the gradient needs is kept
         batches = zip(seen.split(at_once), orders.split(at_once), strict=True)

@@ -10,7 +10,10 @@ import click
 
 from gcbench.errors import GcbenchError
 
-PREPROCESSING = ("mean", "std", "size", "interpolation", "crop", "posterior", "timesteps")
+PREPROCESSING = (
+    *("mean", "std", "size", "interpolation"),
+    *("crop", "latent_noise", "posterior", "timesteps"),
+)
 DEFAULT_RESULTS = Path("results/local")
 
 
@@ -71,6 +74,11 @@ def preprocessing_options(function: Callable[..., Any]) -> Callable[..., Any]:
             "--crop",
             type=click.Choice(["centre", "random"]),
             help="random: the published random crop, drawn anew for every trial.",
+        ),
+        click.option(
+            "--latent-noise",
+            type=click.FloatRange(0, 1),
+            help="t: latents become (1 - t) z + t noise before they are quantised, anew per trial.",
         ),
         click.option(
             "--posterior",
