@@ -6,7 +6,7 @@ tokens, and no place of an image. Counts by rank or prefix take in all tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Images of Figure 3, of as many classes; Figure 9 has the others.
-EXAMPLES = 5
+EXAMPLES = 4
 # Methods that maps are drawn of beside RandAR, where they are analysed.
 PEERS = (("LlamaGen", "llamagen", "l"), ("VAR", "var", "d16"))
 TOKENIZERS = (("LlamaGen tokenizer", "l"), ("MaskGIT tokenizer", "l-maskgit"))
@@ -240,8 +240,16 @@ def token_accuracy(analyses: Sequence[Analysis], suite: str) -> Figure:
     bar = figure.colorbar(colours, ax=axes, format=PercentFormatter(1, decimals=0), shrink=0.8)
     bar.set_label(f"top-1 accuracy by one token (chance: {100 * chance:.1f}%)", fontsize=SMALL + 1)
     bar.ax.tick_params(labelsize=SMALL)
-    figure.supxlabel(randar.images, fontsize=SMALL)
+    figure.supxlabel(_images({title: tokens for title, tokens, _ in panels}), fontsize=SMALL)
     return keep_layout(figure)
+
+
+def _images(panels: Mapping[str, Tokens]) -> str:
+    """Which images the panels are about; each of them where they differ."""
+    told = {title: tokens.images for title, tokens in panels.items()}
+    if len(set(told.values())) == 1:
+        return next(iter(told.values()))
+    return "\n".join(f"{title}: {images}" for title, images in told.items())
 
 
 def prefix_length(analyses: Sequence[Analysis], suite: str) -> Figure:
@@ -262,8 +270,8 @@ def prefix_length(analyses: Sequence[Analysis], suite: str) -> Figure:
     ):
         label = f"K = {k}"
         _draw_counts(panel, randar, randar.summary.rank_right[at], colour, label, style)
-    panel.set_xlabel("prefix length: tokens visited before", fontsize=SMALL + 2)
-    panel.set_ylabel("accuracy by K orders' tokens there", fontsize=SMALL + 2)
+    panel.set_xlabel("prefix length: tokens visited before that rank", fontsize=SMALL + 2)
+    panel.set_ylabel("top-1 accuracy by a rank's K tokens", fontsize=SMALL + 2)
     panel.set_title(randar.images, fontsize=SMALL + 1)
     panel.legend(frameon=False, fontsize=SMALL + 1)
     return keep_layout(figure)
