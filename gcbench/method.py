@@ -163,7 +163,8 @@ class Method(ABC):
         self.runtime = runtime
         for option in sorted(set(runtime.preprocessing) - self.preprocessing_options):
             raise GcbenchError(
-                f"{self.name} does not take --{option.replace('_', '-')}: its preprocessing belongs to its weights",
+                f"{self.name} does not take --{option.replace('_', '-')}: its preprocessing belongs "
+                "to its weights",
                 hint="leave it out",
             )
 
