@@ -259,6 +259,34 @@ def report(
     click.echo(text, nl=False)
 
 
+@main.command()
+@click.option("--suite", default="mini", show_default=True, help="mini or imagenet.")
+@click.option(
+    "--temperature",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Fit a temperature on this share of the images, report on the others.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of that choice.")
+@click.option("--out", type=click.Path(path_type=Path), help="A CSV file, in full precision.")
+@click.option("--results", multiple=True, type=click.Path(path_type=Path, exists=True))
+def calibration(
+    suite: str, temperature: float | None, seed: int, out: Path | None, results: tuple[Path, ...]
+) -> None:
+    """NLL and expected calibration error of every stored run, from its scores."""
+    from gcbench.report.reliability import calibration_table
+    from gcbench.store import Store, atomic_path
+
+    folders = list(results or default_results(suite))
+    runs = [run for folder in folders for run in Store(folder).runs()]
+    table = calibration_table(runs, temperature, seed)
+    if out is not None:
+        with atomic_path(out) as temporary:
+            table.to_csv(temporary, index=False)
+        click.echo(f"wrote {out}")
+    else:
+        click.echo(table.to_string(index=False, float_format=lambda value: f"{value:.3f}"))
+
+
 def default_results(suite: str) -> list[Path]:
     """Where a report looks when not told: the shipped measurements, then the user's own runs."""
     from gcbench.resources import resource

@@ -161,10 +161,10 @@ class Method(ABC):
     def __init__(self, variant: Variant, runtime: Runtime):
         self.variant = variant
         self.runtime = runtime
-        for option in sorted(set(runtime.preprocessing) - self.preprocessing_options):
+        for name in sorted(set(runtime.preprocessing) - self.preprocessing_options):
+            option = f"--{name.replace('_', '-')}"
             raise GcbenchError(
-                f"{self.name} does not take --{option.replace('_', '-')}: its preprocessing belongs "
-                "to its weights",
+                f"{self.name} does not take {option}: its preprocessing belongs to its weights",
                 hint="leave it out",
             )
 

@@ -39,9 +39,13 @@ def mean_posterior(scores: NDArray[np.floating]) -> Array:
     The published script's second aggregation (ar-classifier, calc_statistics). The log keeps the
     order of classes and does not underflow.
     """
+    return log_mean_exp(log_posterior(scores))
+
+
+def log_posterior(scores: NDArray[np.floating]) -> Array:
+    """log softmax over classes, [..., C] -> [..., C]: Bayes' rule with a uniform prior."""
     values = np.asarray(scores, np.float64)
-    log_posterior = values - _log_sum_exp(values, axis=-1)[..., None]  # [..., K, C]
-    return log_mean_exp(log_posterior)
+    return values - _log_sum_exp(values, axis=-1)[..., None]
 
 
 def _log_sum_exp(values: Array, axis: int) -> Array:

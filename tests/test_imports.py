@@ -26,6 +26,7 @@ RANKS = {
     "scores": 1,
     "stages": 1,
     "metrics": 1,
+    "confidence": 2,
     "stats": 1,
     "strategy": 2,
     "bench": 2,

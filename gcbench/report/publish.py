@@ -47,10 +47,12 @@ def publish(
         raise GcbenchError("nothing or too much to report", hint="give --table, --figure or --all")
     if figure is not None:
         from gcbench.report.figures import FIGURES, save
+        from gcbench.report.reliability import reliability_curves
         from gcbench.report.token_figures import TOKEN_FIGURES
         from gcbench.report.tokenizers import tokenizer_robustness
 
         drawings = {name: partial(draw, runs, suite) for name, draw in FIGURES.items()}
+        drawings["reliability"] = partial(reliability_curves, runs, suite)
         drawings["tokenizer-robustness"] = partial(tokenizer_robustness, tokenizers, suite)
         drawings |= {name: partial(draw, analyses, suite) for name, draw in TOKEN_FIGURES.items()}
         drawings |= {number: drawings[name] for number, name in NUMBERED.items()}
