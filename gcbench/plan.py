@@ -217,9 +217,13 @@ def _fitted(method: Method, strategy: Strategy, benchmarks: Sequence[Benchmark])
             hint="use --precision fp32",
         )
     if strategy.preset is not None:
+        if not method.stage_presets:
+            raise GcbenchError(
+                f"{method.name} has no stages by name, got --stages {strategy.preset}",
+                hint="write them out as CLASSES:TRIALS:SCALES, for example 3:1:4,1:1:6",
+            )
         if strategy.preset not in method.stage_presets:
-            names = method.stage_presets or ("10:1:6,1:1:10",)
-            raise unknown_name(f"stages of {method.name}", strategy.preset, names)
+            raise unknown_name(f"stages of {method.name}", strategy.preset, method.stage_presets)
         strategy = replace(strategy, rounds=method.stage_presets[strategy.preset], preset=None)
     for benchmark in benchmarks:
         check_stages(strategy.rounds, len(benchmark.classes), method.scale_count)

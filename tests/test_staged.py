@@ -214,6 +214,12 @@ def test_method_without_scales_is_refused(planned, registry):
         planned(method=registry.method("grey-level"))
 
 
+def test_name_of_stages_is_refused_where_the_method_has_none(planned, rows_method, monkeypatch):
+    monkeypatch.setattr(rows_method, "stage_presets", {})
+    with pytest.raises(GcbenchError, match="grey-rows has no stages by name, got --stages two"):
+        planned(stages="two")
+
+
 def test_method_with_a_single_trial_is_refused_more(planned, rows_method, monkeypatch):
     monkeypatch.setattr(rows_method, "max_trials", 1)
     assert planned(stages="3:1:1,1:1:4").spec.trials == 1
