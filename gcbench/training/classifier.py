@@ -1,4 +1,4 @@
-"""Task ``classifier``: cross-entropy of a small convolutional network on augmented images."""
+"""Task ``classifier``: cross-entropy of a network on augmented images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gcbench.errors import unknown_name
 from gcbench.nets.mini_cnn import MiniCNN
+from gcbench.nets.resnet import SmallResNet
+from gcbench.nets.vit import ViT
 from gcbench.training.data import Split, as_rgb, centre_view, random_view
 from gcbench.training.recipe import Recipe, from_table
 from gcbench.training.tasks import Batch
@@ -17,10 +20,22 @@ from gcbench.training.tasks import Batch
 
 @dataclass(frozen=True)
 class Options:
-    """``max_short_side``: of the random crops, see :func:`gcbench.preprocess.random_crop`."""
+    """How the classifier learns.
 
+    Attributes:
+        family: ``cnn``, ``resnet`` or ``vit``.
+        image_size: side in pixels.
+        max_short_side: of the random crops, see :func:`gcbench.preprocess.random_crop`.
+        label_smoothing: share of the target that goes to all classes alike.
+    """
+
+    family: str = "cnn"
     image_size: int = 32
     max_short_side: int = 40
+    label_smoothing: float = 0.0
+
+
+FAMILIES: dict[str, type[nn.Module]] = {"cnn": MiniCNN, "resnet": SmallResNet, "vit": ViT}
 
 
 class Classifier:
@@ -28,7 +43,9 @@ class Classifier:
 
     def __init__(self, recipe: Recipe, train: Split, held_out: Split) -> None:
         self.options = from_table(Options, recipe.options, f"[options] of {recipe.name}")
-        self.module: nn.Module = MiniCNN(**recipe.model)
+        if self.options.family not in FAMILIES:
+            raise unknown_name(f"family in recipe {recipe.name}", self.options.family, FAMILIES)
+        self.module: nn.Module = FAMILIES[self.options.family](**recipe.model)
         self.train = train
         views = [centre_view(image, self.options.image_size) for image in held_out.images]
         self.held_out = torch.stack([torch.from_numpy(view.copy()) for view in views])
@@ -41,7 +58,8 @@ class Classifier:
         return grey, torch.from_numpy(self.train.labels[rows.numpy()])
 
     def losses(self, grey: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        return {"loss": F.cross_entropy(self.module(as_rgb(grey)).float(), labels)}
+        logits, smoothing = self.module(as_rgb(grey)).float(), self.options.label_smoothing
+        return {"loss": F.cross_entropy(logits, labels, label_smoothing=smoothing)}
 
     def after_step(self, step: int, batch: Batch, generator: torch.Generator) -> None:
         pass

@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 from gcbench.errors import GcbenchError
 from gcbench.nets.llamagen_vq import VQModel
 from gcbench.training import train
+from gcbench.training.classifier import Classifier
 from gcbench.training.data import as_rgb, centre_view, read_split
 from gcbench.training.recipe import read_recipe
 from gcbench.training.tokenizer import Tokenizer
@@ -168,3 +169,34 @@ def test_evaluation_recognises_a_model_that_knows_the_class(randar, monkeypatch)
     metrics = task.evaluate(last=True)
     assert metrics["accuracy"] == metrics["accuracy_2_orders"] == 1.0
     assert metrics["log_likelihood"] == -64.0
+
+
+@pytest.mark.parametrize(
+    ("family", "model"),
+    [
+        ("vit", "img_size = 32\npatch_size = 8\nembed_dim = 16\ndepth = 1\nnum_heads = 2"),
+        ("resnet", "layers = [1, 1, 1, 1]\nchannels = [8, 8, 8, 8]"),
+        ("resnet", 'layers = [1, 1, 1, 1]\nchannels = [4, 4, 4, 4]\nblock = "bottleneck"'),
+    ],
+)
+def test_classifiers_of_every_family_learn_from_grey_crops(recipe_file, split, family, model):
+    replaced = {"width = 4": f"{model}\nnum_classes = 10"}
+    recipe = read_recipe(
+        str(
+            recipe_file(
+                "classifier", replaced | {"[model]": f'[options]\nfamily = "{family}"\n[model]'}
+            )
+        )
+    )
+    task = Classifier(recipe, split.cut(0, 64), split.cut(64, 80))
+    grey, labels = task.batch(torch.arange(8), torch.Generator().manual_seed(0))
+    loss = task.losses(grey, labels)["loss"]
+    loss.backward()
+    assert all(p.grad is not None for p in task.network().parameters())
+    assert set(task.evaluate(last=True)) == {"accuracy"}
+
+
+def test_unknown_classifier_family_is_refused(recipe_file, split):
+    replaced = {"[model]": '[options]\nfamily = "vgg"\n[model]'}
+    with pytest.raises(GcbenchError, match="unknown family in recipe classifier 'vgg'"):
+        Classifier(read_recipe(str(recipe_file("classifier", replaced))), split, split)
