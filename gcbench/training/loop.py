@@ -122,7 +122,8 @@ class Trainer:
         recipe, device = self.recipe, self.accelerator.device
         generator = stream(recipe.name, "step", recipe.seed, step)
         batch = self.task.batch(self._rows(step), generator)
-        share = schedule(step, recipe.steps, recipe.optimizer.warmup_steps)
+        spec = recipe.optimizer
+        share = schedule(step, recipe.steps, spec.warmup_steps, spec.schedule)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * share

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import nn
 
@@ -9,11 +11,14 @@ from gcbench.training.recipe import OptimizerSpec
 
 
 def build_optimizers(model: nn.Module, spec: OptimizerSpec) -> list[torch.optim.Optimizer]:
-    """AdamW for everything, or Muon for the matrices of the blocks and AdamW for the rest.
+    """AdamW or SGD for everything, or Muon for the matrices of the blocks and AdamW for the rest.
 
     Embeddings, the output layer, norms and vectors always belong to AdamW; weight decay acts on
-    matrices and filters only. Muon's updates are scaled to AdamW's root mean square.
+    matrices and filters only. Muon's updates are scaled to AdamW's root mean square. With SGD a
+    network may have a method ``rates()``: parts of it, each with a factor on the learning rate.
     """
+    if spec.name == "sgd":
+        return [_sgd(model, spec)]
     named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     muon = spec.name == "muon"
     matrices = [p for n, p in named if muon and p.ndim == 2 and _in_block(n)]
@@ -41,13 +46,29 @@ def build_optimizers(model: nn.Module, spec: OptimizerSpec) -> list[torch.optim.
     return optimizers
 
 
+def _sgd(model: nn.Module, spec: OptimizerSpec) -> torch.optim.Optimizer:
+    rates = getattr(model, "rates", None)
+    parts = [(model, 1.0)] if rates is None else rates()
+    groups = [
+        {"params": list(part.parameters()), "lr": factor * spec.learning_rate}
+        for part, factor in parts
+    ]
+    optimizer = torch.optim.SGD(
+        groups, lr=spec.learning_rate, momentum=spec.betas[0], weight_decay=spec.weight_decay
+    )
+    for group in optimizer.param_groups:
+        group["peak"] = group["lr"]
+    return optimizer
+
+
 def _in_block(name: str) -> bool:
     """Whether a parameter belongs to a repeated block, by the lists of the published networks."""
     return ".layers." in f".{name}" or ".blocks." in f".{name}"
 
 
-def schedule(step: int, steps: int, warmup: int) -> float:
-    """Share of the peak learning rate: linear warm-up, then linear decay to zero at ``steps``."""
+def schedule(step: int, steps: int, warmup: int, kind: str = "linear") -> float:
+    """Share of the peak learning rate: linear warm-up, then decay to zero at ``steps``."""
     if step < warmup:
         return (step + 1) / warmup
-    return (steps - step) / max(1, steps - warmup)
+    left = (steps - step) / max(1, steps - warmup)
+    return left if kind == "linear" else (1 - math.cos(math.pi * left)) / 2

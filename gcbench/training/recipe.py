@@ -17,8 +17,10 @@ from gcbench.resources import resource
 T = TypeVar("T")
 
 TASKS = (
-    "classifier", "tokenizer", "randar", "llamagen", "multiscale", "var", "vae", "diffusion",
-)  # fmt: skip
+    *("classifier", "dino", "probe"),
+    *("tokenizer", "multiscale", "vae"),
+    *("randar", "llamagen", "var", "diffusion"),
+)
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,10 @@ class OptimizerSpec:
     """How weights are updated.
 
     Attributes:
-        name: ``adamw``, or ``muon`` for Muon on the matrices inside blocks and AdamW on the rest.
-        learning_rate: peak, reached after ``warmup_steps``, then falling linearly to zero.
+        name: ``adamw``, ``muon`` for Muon on the matrices inside blocks and AdamW on the rest, or
+            ``sgd`` with the first of ``betas`` as momentum.
+        learning_rate: peak, reached after ``warmup_steps``, then falling to zero.
+        schedule: how it falls, ``linear`` or ``cosine``.
         weight_decay: decoupled, on weights of two and more axes only.
         warmup_steps: steps of linear warm-up.
         betas: AdamW's.
@@ -39,6 +43,7 @@ class OptimizerSpec:
     name: str = "adamw"
     weight_decay: float = 0.0
     warmup_steps: int = 100
+    schedule: str = "linear"
     betas: tuple[float, float] = (0.9, 0.95)
     matrix_learning_rate: float = 0.0
     clip_norm: float = 1.0
@@ -137,8 +142,12 @@ def _check(recipe: Recipe) -> None:
     ):
         if getattr(recipe, key) not in choices:
             raise unknown_name(f"{key} in recipe {recipe.name}", getattr(recipe, key), choices)
-    if recipe.optimizer.name not in ("adamw", "muon"):
-        raise unknown_name("optimizer", recipe.optimizer.name, ("adamw", "muon"))
+    for kind, given, known in (
+        ("optimizer", recipe.optimizer.name, ("adamw", "muon", "sgd")),
+        ("schedule", recipe.optimizer.schedule, ("linear", "cosine")),
+    ):
+        if given not in known:
+            raise unknown_name(kind, given, known)
     for key in ("steps", "batch_size", "evaluate_every"):
         value = getattr(recipe, key)
         if not isinstance(value, int) or value < 1:

@@ -51,6 +51,14 @@ def build_task(
         from gcbench.training.classifier import Classifier
 
         return Classifier(recipe, train, held_out)
+    if recipe.task == "dino":
+        from gcbench.training.dino import DINOTask
+
+        return DINOTask(recipe, train, held_out)
+    if recipe.task == "probe":
+        from gcbench.training.probe import ProbeTask
+
+        return ProbeTask(recipe, train, held_out, out, work, echo)
     if recipe.task == "tokenizer":
         from gcbench.training.tokenizer import Tokenizer
 
