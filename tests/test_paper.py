@@ -93,7 +93,12 @@ def test_numbers_keep_their_printed_digits() -> None:
         (0, "mini", "measured", "unknown table 0 (known: 1 to 10)"),
         (1, "minni", "measured", "unknown suite 'minni' (did you mean 'mini'?"),
         (1, "mini", "papers", "unknown source 'papers' (did you mean 'paper'?"),
-        (2, "mini", "measured", "table 2 has no measured cells in this version (use --source"),
+        (
+            2,
+            "wilds",
+            "measured",
+            "table 2 is not about benchmarks of the suite wilds",
+        ),
     ],
 )
 def test_unknown_tables_suites_and_sources_are_named(

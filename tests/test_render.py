@@ -13,8 +13,8 @@ from stored_runs import hits, measured, record
 
 from gcbench.report.cells import Cell, Column, Footnote, Row, Table
 from gcbench.report.committed import regenerate
+from gcbench.report.layouts import known_tables
 from gcbench.report.render import render
-from gcbench.report.tables import known_tables
 from gcbench.store import Store
 
 
@@ -178,9 +178,7 @@ def test_committed_tables_depend_on_the_runs_alone(store: Store, tmp_path: Path)
     record(store, "randar-raster", "mini-val", hits(5, 10))
     texts = regenerate(store.runs())
     assert set(texts) == {
-        f"table{number}.{suffix}"
-        for number in known_tables("measured")
-        for suffix in ("csv", "md", "tex")
+        f"table{number}.{suffix}" for number in known_tables() for suffix in ("csv", "md", "tex")
     }
     moved = shutil.copytree(store.root, tmp_path / "elsewhere")
     assert regenerate(Store(moved).runs()) == texts

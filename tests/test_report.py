@@ -46,12 +46,13 @@ def test_a_missing_cell_is_a_dash_with_the_command_that_fills_it(store: Store) -
     assert cell(table, ("random", "5"), "mini-val").value == 0.7
     assert cell(table, ("random", "10"), "mini-val") == Cell(None, "missing")
     assert (
-        "Missing: randar (mini) on mini-val, K=10, 20. To fill: "
-        "`gcbench run --method randar --variant mini --bench mini-val --trials 20`"
+        "Missing: randar (mini) on mini-r, mini-s, mini-a, mini-val, K=20. To fill: "
+        "`gcbench run --method randar --variant mini --bench mini-r,mini-s,mini-a,mini-val "
+        "--trials 20`"
     ) in general(table)
     assert (
-        "Missing: randar-raster (mini) on mini-r, K=1. To fill: "
-        "`gcbench run --method randar-raster --variant mini --bench mini-r`"
+        "Missing: randar-raster (mini) on mini-val, mini-r, mini-s, mini-a, K=1. To fill: "
+        "`gcbench run --method randar-raster --variant mini --bench mini-val,mini-r,mini-s,mini-a`"
     ) in general(table)
     assert "| Raster | 1 | — | — | — | — |" in render(table, "md")
 

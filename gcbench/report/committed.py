@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gcbench.report.layouts import known_tables, suite_of
 from gcbench.report.render import render
-from gcbench.report.tables import build_table, known_tables
+from gcbench.report.tables import build_table
 from gcbench.store import Run
 
 SUFFIXES = {"md": "md", "csv": "csv", "latex": "tex"}
@@ -24,7 +25,7 @@ def regenerate(
     """
     tables = [
         build_table(number, suite=suite, source="measured", runs=runs, tokenizers=tokenizers)
-        for number in known_tables("measured")
+        for number in known_tables(suite_of(suite))
     ]
     return {
         f"table{table.number}.{suffix}": render(table, format)

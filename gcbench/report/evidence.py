@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gcbench.metrics import group_accuracy
 from gcbench.report.cells import Position, Status
-from gcbench.report.layouts import Slot
+from gcbench.report.slots import Slot
 from gcbench.stats import wilson_interval
 from gcbench.store import Run, prediction_table
 
@@ -39,14 +41,35 @@ class Evidence:
 
     Attributes:
         sample_ids: [N] in benchmark order.
-        correct: [N] in the same order.
+        predicted: [N] predicted classes in the same order, indices into the label space.
+        labels: [N] the true ones.
         total: how many samples the run's subset holds; more than N when the run is partial.
+        group: where only the worst group of images counts, the values that name it.
+        complete: no image is missing from which another group could be the worst.
     """
 
     run: Run
     sample_ids: NDArray[np.str_]
-    correct: NDArray[np.bool_]
+    predicted: NDArray[np.int64]
+    labels: NDArray[np.int64]
     total: int
+    group: tuple[object, ...] = ()
+    complete: bool = True
+
+    @cached_property
+    def correct(self) -> NDArray[np.bool_]:
+        """[N] whether each image was classified correctly."""
+        return np.asarray(self.predicted == self.labels)
+
+    def restricted(self, chosen: NDArray[np.bool_], total: int) -> Evidence:
+        """The same run on some of the images [N]; `total` of the run's samples are such."""
+        return replace(
+            self,
+            sample_ids=self.sample_ids[chosen],
+            predicted=self.predicted[chosen],
+            labels=self.labels[chosen],
+            total=total,
+        )
 
     @property
     def count(self) -> int:
@@ -67,19 +90,21 @@ class Evidence:
     @property
     def status(self) -> Status:
         """`full`, `subset` (a chosen part, complete) or `partial` (images are not scored)."""
-        if self.count < self.total:
+        if self.count < self.total or not self.complete:
             return "partial"
         return "full" if self.subset == "full" else "subset"
 
     @property
     def limitation(self) -> str | None:
         """What keeps the cell from being a whole one, in words; None when nothing does."""
-        chosen = "" if self.subset == "full" else f" of the subset {self.subset}"
+        group = f" of group {' x '.join(map(str, self.group))}" if self.group else ""
         if self.status == "partial":
-            return f"partial: {self.count:,} of the {self.total:,} images{chosen} are scored"
+            chosen = "" if self.subset == "full" else f" of the subset {self.subset}"
+            scored = f"{self.count:,} of the {self.total:,} images{group}{chosen} are scored"
+            return f"partial: {scored}" + ("" if self.complete else ", others are missing")
         if self.status == "subset":
-            return f"the subset {self.subset}: {self.count:,} images"
-        return None
+            return f"the subset {self.subset}: {self.count:,} images{group}"
+        return f"{self.count:,} images{group}" if self.group else None
 
     @property
     def command(self) -> str:
@@ -138,20 +163,27 @@ class Measurements:
 
         Runs that left evaluations out are passed over: their one decision stands for no rule.
         """
+        return min(self.every(slot), key=lambda evidence: evidence.preference, default=None)
+
+    def every(self, slot: Slot) -> Iterator[Evidence]:
+        """All evidence for a cell: of other subsets, seeds and precisions too."""
+        for run in self.begun(slot):
+            if len(self._read(run)):
+                evidence = _evidence(run, self._read(run), slot)
+                if evidence is not None:
+                    yield evidence
+
+    def begun(self, slot: Slot) -> Iterator[Run]:
+        """The runs that hold a cell or will, even when no image is scored yet."""
         wanted = (slot.method, slot.variant, slot.benchmark)
-        found = []
         for run in self._runs:
             spec = run.spec
             if (spec["method"], spec["variant"], spec["benchmark"]) != wanted:
                 continue
-            if spec["strategy"] != "exhaustive":
+            if spec["strategy"] != "exhaustive" or _repeated_timesteps(spec) != slot.timesteps:
                 continue
-            if _repeated_timesteps(spec) != slot.timesteps:
-                continue
-            predictions = self._read(run)
-            if len(predictions) and slot.prediction in predictions:
-                found.append(_evidence(run, predictions, slot.prediction))
-        return min(found, key=lambda evidence: evidence.preference, default=None)
+            if slot.prediction in self._read(run):
+                yield run
 
     def digest(self, runs: Iterable[Run]) -> str:
         """sha256 over the names and predictions of runs: equal digests, equal tables."""
@@ -169,16 +201,45 @@ class Measurements:
         return self._predictions[run.path]
 
 
-def _evidence(run: Run, predictions: pd.DataFrame, column: str) -> Evidence:
-    ids = predictions["sample_id"].to_numpy(dtype=str)
-    correct = (predictions[column] == predictions["label"]).to_numpy(dtype=bool)
-    return Evidence(run, ids, correct, total=len(run.spec["sample_ids"]))
+def _evidence(run: Run, predictions: pd.DataFrame, slot: Slot) -> Evidence | None:
+    found = Evidence(
+        run,
+        sample_ids=predictions["sample_id"].to_numpy(dtype=str),
+        predicted=predictions[slot.prediction].to_numpy(dtype=np.int64),
+        labels=predictions["label"].to_numpy(dtype=np.int64),
+        total=len(run.spec["sample_ids"]),
+    )
+    return _of_worst_group(found) if slot.worst_group else found
 
 
-def run_command(slot: Slot) -> str:
-    """The command whose run fills a cell."""
+def _of_worst_group(evidence: Evidence) -> Evidence | None:
+    """The evidence on the group of lowest accuracy; None when the benchmark has no such groups."""
+    spec = evidence.run.spec
+    fields, ignored = spec["metric"]["fields"], set(spec["metric"]["ignore"])
+    row = {sample: i for i, sample in enumerate(spec["sample_ids"])}
+    scored = [row[str(sample)] for sample in evidence.sample_ids]
+    columns = {field: np.array(spec["groups"][field], object) for field in fields}  # [total] each
+    if not columns:
+        return None
+    found = group_accuracy(
+        evidence.predicted, evidence.labels, {f: values[scored] for f, values in columns.items()}
+    )
+    counted = {group: share for group, share in found.items() if not set(group) & ignored}
+    if not counted:
+        return None
+    worst = min(counted, key=counted.__getitem__)
+    member = np.logical_and.reduce(
+        [values == value for values, value in zip(columns.values(), worst, strict=True)]
+    )  # [total]
+    of_group = evidence.restricted(member[scored], total=int(member.sum()))
+    return replace(of_group, group=worst, complete=evidence.count == evidence.total)
+
+
+def run_command(slot: Slot, benchmarks: Sequence[str] = ()) -> str:
+    """The command whose run fills a cell, or the like cells on each of these benchmarks."""
     command = (
-        f"gcbench run --method {slot.method} --variant {slot.variant} --bench {slot.benchmark}"
+        f"gcbench run --method {slot.method} --variant {slot.variant} "
+        f"--bench {','.join(benchmarks or [slot.benchmark])}"
     )
     options = {"trials": slot.trials if slot.trials > 1 else None, "timesteps": slot.timesteps}
     return command + "".join(f" --{k} {v}" for k, v in options.items() if v is not None)

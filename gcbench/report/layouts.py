@@ -2,40 +2,23 @@
 
 Rows, columns and their order are those of the published table (results/paper/tableN.csv), so a
 measured table has the paper's layout by construction. A table is added here: its title and
-headings, and, once its methods can be run, a function from (row, column) to a `Slot`.
+headings, and a function from (row, column) to a `Slot` (gcbench.report.slots).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from gcbench.errors import GcbenchError, unknown_name
+from gcbench.report import slots
+from gcbench.report.slots import DIFFUSION_TIMESTEPS, MINI_TIMESTEPS, Gap, Slot
 
-# Of a diffusion classifier: the paper's (section 5), and of the mini suite.
-DIFFUSION_TIMESTEPS = 250
-MINI_TIMESTEPS = 100
-
-
-@dataclass(frozen=True)
-class Slot:
-    """The measurement a cell asks for: a method on a benchmark, `trials` combined by `rule`.
-
-    `timesteps`: those that the trials go through several times; None: a trial is not repeated.
-    """
-
-    method: str
-    variant: str
-    benchmark: str
-    rule: str = "mean"
-    trials: int = 1
-    timesteps: int | None = None
-
-    @property
-    def prediction(self) -> str:
-        """The column of a run's predictions. All rules agree on a single trial."""
-        return f"{self.rule if self.trials > 1 else 'mean'}@{self.trials}"
+Entries = tuple[str, ...]
+_MODEL_SIZE = re.compile(r"^(B|L|XL)/16$")
+_SIZE_SUFFIX = re.compile(r" (B|L|XL)/16$")
 
 
 @dataclass(frozen=True)
@@ -46,6 +29,7 @@ class Suite:
         prefix: begins the names of the benchmarks that take the place of the paper's `in-*`.
         tokenizers: those that the table of tokenizers is about, with their architectures.
         variants: the suite's names of trainings that a table compares.
+        tables: those that the suite's benchmarks appear in; None: all.
         stand_in_variant: the suite is a stand-in for ImageNet, with this one variant of each
             method in the place of the paper's model sizes.
         stand_in_trials: counts of trials that the suite takes in the place of the paper's.
@@ -54,6 +38,7 @@ class Suite:
     prefix: str
     tokenizers: Mapping[str, str] = field(default_factory=dict)
     variants: Mapping[str, str] = field(default_factory=dict)
+    tables: tuple[int, ...] | None = None
     stand_in_variant: str | None = None
     stand_in_trials: Mapping[int, int] = field(default_factory=dict)
 
@@ -64,6 +49,30 @@ class Suite:
     def name(self, column: str) -> str:
         """The suite's name of a published column: `in-val` is `mini-val` in the mini suite."""
         return self.prefix + column.removeprefix("in-") if column.startswith("in-") else column
+
+    def rows(self, printed: Sequence[Entries]) -> list[Entries]:
+        """The rows of a table in this suite.
+
+        Those of a stand-in name no model size, so that rows which differ by it alone are one;
+        what a row's leading entries say (the family, say) still groups the rows.
+        """
+        if not self.stand_in:
+            return list(printed)
+        rows = list(dict.fromkeys(tuple(map(self._sizeless, row)) for row in printed))
+        if len(rows) == len(printed):
+            return rows
+        seen: list[dict[str, int]] = [{} for _ in printed[0]]
+        for row in rows:
+            for ranks, entry in zip(seen, row, strict=True):
+                ranks.setdefault(entry, len(ranks))
+        return sorted(rows, key=lambda row: [seen[i][entry] for i, entry in enumerate(row[:-1])])
+
+    def stands_for(self, row: Entries, printed: Sequence[Entries]) -> Entries:
+        """The first published row that a row of the suite takes the place of."""
+        return next(p for p in printed if row in (p, tuple(map(self._sizeless, p))))
+
+    def _sizeless(self, entry: str) -> str:
+        return _SIZE_SUFFIX.sub("", _MODEL_SIZE.sub(self.stand_in_variant or "", entry))
 
     def adapt(self, slot: Slot) -> Slot:
         """The slot of the paper's names in the suite's names."""
@@ -81,6 +90,7 @@ SUITES: Mapping[str, Suite] = {
         tokenizers={"maskgit-vq16": "MaskGIT", "llamagen-vq16": "LlamaGen", "var-vqvae": "VAR"},
         variants={"l-noise": "l"},
     ),
+    "wilds": Suite(prefix="in-", tables=(6,)),
     "mini": Suite(
         prefix="mini-",
         tokenizers={"mini-maskgit-vq": "MaskGIT", "mini-vq": "LlamaGen", "mini-var-vqvae": "VAR"},
@@ -98,8 +108,7 @@ class Layout:
     Attributes:
         title: what is compared, in a few words; `{val}` is the suite's validation benchmark.
         headings: headings of the columns that describe a row, one per leading CSV column.
-        slot: the measurement of a cell, in the paper's names; None: shown as published only, or
-            measured otherwise.
+        slot: the measurement of a cell, in the paper's names; None: not of runs of classifiers.
         of_tokenizers: the table is about tokenizers and not about runs of classifiers.
         compare: whether the best is sought down each column or along each row.
         block: the field whose value a comparison never crosses (model size, say).
@@ -109,7 +118,7 @@ class Layout:
 
     title: str
     headings: tuple[str, ...]
-    slot: Callable[[Mapping[str, str], str], Slot] | None = None
+    slot: Callable[[Mapping[str, str], str], Slot | Gap] | None = None
     of_tokenizers: bool = False
     compare: Literal["column", "row"] = "column"
     block: str | None = None
@@ -117,66 +126,26 @@ class Layout:
     remarks: Mapping[str, str] = field(default_factory=dict)
 
 
-def _token_order(row: Mapping[str, str], column: str) -> Slot:
-    method = {"raster": "randar-raster", "random": "randar"}[row["token_order"]]
-    return Slot(method, "l", column, trials=int(row["K"]))
-
-
-def _tokenizer(row: Mapping[str, str], column: str) -> Slot:
-    variants = {
-        "MaskGIT": "l-maskgit",
-        "LlamaGen": "l-release",
-        "LlamaGen + Noise aug.": "l-noise",
-    }
-    return Slot("randar", variants[row["tokenizer"]], column, trials=20)
-
-
-def _likelihood_estimate(row: Mapping[str, str], column: str) -> Slot:
-    rule = {"Lower bound": "mean", "Log-likelihood": "log-mean-exp"}[row["strategy"]]
-    return Slot("randar", "xl", "in-val", rule, int(column.removeprefix("K=")))
-
-
-def _noises_per_timestep(row: Mapping[str, str], column: str) -> Slot:
-    if row["model"] == "RandAR-XL":
-        return Slot("randar", "xl", column, trials=int(row["nfe"]))
-    repeated = int(row["T"]) if int(row["N"]) > 1 else None
-    return Slot("dit", "xl", column, trials=int(row["nfe"]), timesteps=repeated)
-
-
-def _loss_weighting(row: Mapping[str, str], column: str) -> Slot:
-    rules = {
-        "Constant": "mean",
-        "ELBO": "elbo",
-        "SNR-1": "inverse-snr",
-        "Min-SNR-5": "min-snr-5",
-        "FM-OT": "fm-ot",
-    }
-    method = {"DiT-XL": "dit", "SiT-XL": "sit"}[row["model"]]
-    return Slot(method, "xl", "in-val", rules[column], DIFFUSION_TIMESTEPS)
-
-
-def _aligned_features(row: Mapping[str, str], column: str) -> Slot:
-    if row["method"] == "RandAR-XL":
-        return Slot("randar", "xl", column, trials=20)
-    method = {
-        "SiT-XL": "sit",
-        "SiT-XL + REG": "sit-reg",
-        "SiT-XL + REPA": "sit-repa",
-        "SiT-XL + iREPA": "sit-irepa",
-    }[row["method"]]
-    return Slot(method, "xl", column, trials=DIFFUSION_TIMESTEPS)
-
+WORST_GROUP = (
+    "Columns ending in wg: accuracy on the images of the worst group, and the interval of that "
+    "group as if it had been chosen beforehand."
+)
 
 LAYOUTS: Mapping[int, Layout] = {
     1: Layout(
         "RandAR in raster order and in K random orders, top-1 accuracy",
         headings=("Token order", "K"),
-        slot=_token_order,
+        slot=slots.token_order,
     ),
     2: Layout(
         "Families of classifiers under distribution shift, top-1 accuracy",
         headings=("Size", "Family", "Method"),
+        slot=slots.model_family,
         block="size",
+        remarks={
+            "imagenet": "The paper names no depths of VAR and A-VARC, no noise draws of A-VARC: "
+            "taken are depths 16 and 20, and 3 draws."
+        },
     ),
     3: Layout(
         "Tokenizer reconstruction under latent noise (distances: lower is better)",
@@ -187,7 +156,7 @@ LAYOUTS: Mapping[int, Layout] = {
     4: Layout(
         "RandAR with different tokenizers, top-1 accuracy",
         headings=("Tokenizer",),
-        slot=_tokenizer,
+        slot=slots.tokenizer,
         remarks={
             "imagenet": "MaskGIT and LlamaGen are the releases of RandAR's authors, LlamaGen + "
             "Noise aug. is the paper's own training: they differ in more than the tokens."
@@ -196,29 +165,35 @@ LAYOUTS: Mapping[int, Layout] = {
     5: Layout(
         "Two estimates of the likelihood from K orders, top-1 accuracy on {val}",
         headings=("Estimate",),
-        slot=_likelihood_estimate,
+        slot=slots.likelihood_estimate,
     ),
     6: Layout(
         "Subpopulation and domain shifts, accuracy (wg: worst group)",
         headings=("Size", "Method"),
+        slot=slots.real_world_shift,
         block="size",
+        remarks=dict.fromkeys(("imagenet", "wilds"), WORST_GROUP),
     ),
     7: Layout(
         "Timesteps T against noise samples N at equal cost, top-1 accuracy",
         headings=("Model", "NFE", "T", "N"),
-        slot=_noises_per_timestep,
+        slot=slots.noises_per_timestep,
     ),
     8: Layout(
         "Loss weightings of diffusion classifiers, top-1 accuracy on {val}",
         headings=("Model",),
-        slot=_loss_weighting,
+        slot=slots.loss_weighting,
         compare="row",
     ),
-    9: Layout("ResNets beside RandAR, top-1 accuracy", headings=("Method",)),
+    9: Layout(
+        "ResNets beside RandAR, top-1 accuracy",
+        headings=("Method",),
+        slot=slots.residual_network,
+    ),
     10: Layout(
         "Diffusion models with aligned features, top-1 accuracy",
         headings=("Method",),
-        slot=_aligned_features,
+        slot=slots.aligned_features,
     ),
 }
 
@@ -238,10 +213,6 @@ def suite_of(name: str) -> Suite:
     return SUITES[name]
 
 
-def known_tables(source: str = "paper") -> tuple[int, ...]:
-    """Table numbers that can be built from `source`: all, or those with measured cells."""
-    return tuple(
-        n
-        for n, layout in LAYOUTS.items()
-        if source == "paper" or layout.slot or layout.of_tokenizers
-    )
+def known_tables(suite: Suite | None = None) -> tuple[int, ...]:
+    """The numbers of the paper's tables, or of those that the suite's benchmarks appear in."""
+    return tuple(LAYOUTS) if suite is None or suite.tables is None else suite.tables

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from gcbench.report.cells import Cell, Column, Comparison, Footnote, Grid, Mark, Notes, Position
 from gcbench.report.evidence import Evidence, Measurements, deviations, run_command
-from gcbench.report.layouts import Slot
+from gcbench.report.slots import Slot
+from gcbench.report.wanted import Wanted, filling_runs, lacking
 from gcbench.stats import holm, mcnemar_exact
 
 SIGNIFICANCE = 0.05
@@ -14,19 +15,13 @@ DECIMALS = 3  # as in the paper
 
 
 def measured_grid(
-    slots: Sequence[Sequence[Slot]],
-    labels: Sequence[str],
-    comparisons: Sequence[Comparison],
-    measurements: Measurements,
-    notes: Notes,
-) -> tuple[Grid, list[Evidence]]:
-    """Cells for `slots` [R][C] under the column `labels` [C], and the evidence behind them.
+    asked: Wanted, comparisons: Sequence[Comparison], measurements: Measurements, notes: Notes
+) -> tuple[Grid, dict[Position, Evidence]]:
+    """The cells that a table asks for, and the evidence behind them.
 
     What limits a cell, sets it apart or is missing goes to `notes`.
     """
-    wanted = {(r, c): slot for r, row in enumerate(slots) for c, slot in enumerate(row)}
-    found = {position: measurements.find(slot) for position, slot in wanted.items()}
-    evidence = {position: cell for position, cell in found.items() if cell is not None}
+    evidence = evidence_for(asked, measurements)
     apart = deviations(evidence)
     marks = _marks(comparisons, evidence, notes)
 
@@ -46,11 +41,22 @@ def measured_grid(
             tuple(notes.letter(remark) for remark in remarks),
         )
 
-    cells = tuple(tuple(cell((r, c)) for c in range(len(labels))) for r in range(len(slots)))
+    rows, columns = range(len(asked.rows)), range(len(asked.columns))
+    cells = tuple(tuple(cell((r, c)) for c in columns) for r in rows)
     _remark_on_images(evidence, notes)
-    _remark_on_gaps(wanted, evidence, notes)
-    columns = tuple(Column(label, "measured", DECIMALS) for label in labels)
-    return Grid(columns, cells), list(evidence.values())
+    _remark_on_gaps(asked, evidence, notes)
+    heads = tuple(Column(name, "measured", DECIMALS) for name in asked.columns)
+    return Grid(heads, cells), evidence
+
+
+def evidence_for(asked: Wanted, measurements: Measurements) -> dict[Position, Evidence]:
+    """The best evidence for every cell that has any."""
+    found = {
+        position: measurements.find(slot)
+        for position, slot in asked.cells()
+        if isinstance(slot, Slot)
+    }
+    return {position: cell for position, cell in found.items() if cell is not None}
 
 
 def _marks(
@@ -109,29 +115,25 @@ def _explain(
 def _remark_on_images(evidence: Mapping[Position, Evidence], notes: Notes) -> None:
     counts: dict[str, int] = {}
     for cell in evidence.values():
-        if cell.status == "full":
+        if cell.status == "full" and not cell.group:
             counts.setdefault(cell.run.spec["benchmark"], cell.count)
     if counts:
         listed = ", ".join(f"{name} {count:,}" for name, count in counts.items())
         notes.general.append(f"Images per cell: {listed}.")
 
 
-def _remark_on_gaps(
-    wanted: Mapping[Position, Slot], evidence: Mapping[Position, Evidence], notes: Notes
-) -> None:
-    """Names each run that is missing or partial, with the command that fills the gap."""
-    missing: dict[tuple[str, str, str, int | None], list[Slot]] = {}
-    for position, slot in wanted.items():
-        if position not in evidence:
-            what = (slot.method, slot.variant, slot.benchmark, slot.timesteps)
-            missing.setdefault(what, []).append(slot)
-    for (method, variant, benchmark, _), slots in missing.items():
-        counts = sorted({slot.trials for slot in slots})
-        command = run_command(max(slots, key=lambda slot: slot.trials))
+def _remark_on_gaps(asked: Wanted, evidence: Mapping[Position, Evidence], notes: Notes) -> None:
+    """Names the runs that are missing or partial, with the commands that fill the gaps."""
+    missing = [slot for position, slot in asked.cells() if position not in evidence]
+    for slot, benchmarks in filling_runs(missing):
+        counts = f"K={slot.trials}" + (f", T={slot.timesteps}" if slot.timesteps else "")
         notes.general.append(
-            f"Missing: {method} ({variant}) on {benchmark}, K={', '.join(map(str, counts))}. "
-            f"To fill: `{command}`"
+            f"Missing: {slot.method} ({slot.variant}) on {', '.join(benchmarks)}, {counts}. "
+            f"To fill: `{run_command(slot, benchmarks)}`"
         )
+    reasons = dict.fromkeys(reason for slot in missing if (reason := lacking(slot)))
+    if reasons:
+        notes.general.append(f"Missing, and no run can fill it: there is {', '.join(reasons)}.")
     partial = [cell for cell in evidence.values() if cell.status == "partial"]
     for command in dict.fromkeys(cell.command for cell in partial):
         notes.general.append(f"Partial. To complete: `{command}`")

@@ -6,16 +6,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, TypeVar
 
-from gcbench.errors import GcbenchError, unknown_name
-from gcbench.report.cells import Comparison, Grid, Notes, Row, Table
+from gcbench.errors import unknown_name
+from gcbench.report.cells import Cell, Comparison, Grid, Notes, Row, Table
 from gcbench.report.evidence import Evidence, Measurements
-from gcbench.report.layouts import Layout, Suite, known_tables, layout_of, suite_of
+from gcbench.report.layouts import Entries, Layout, layout_of, suite_of
 from gcbench.report.measured import measured_grid
 from gcbench.report.paper import PAPER, Published, published, published_grid
 from gcbench.report.tokenizers import tokenizer_table
+from gcbench.report.wanted import check_suite, wanted
 from gcbench.store import Run
-
-__all__ = ["SOURCES", "build_table", "known_tables"]
 
 T = TypeVar("T")
 
@@ -40,11 +39,13 @@ def build_table(
         tokenizers: the records of tokenizers under noise to choose from.
 
     Raises:
-        GcbenchError: the table, suite or source is unknown, or the table has no measured cells.
+        GcbenchError: the table, suite or source is unknown, or the table is not about the suite.
     """
     layout, chosen = layout_of(number), suite_of(suite)
     if source not in SOURCES:
         raise unknown_name("source", source, SOURCES)
+    if source != "paper":
+        check_suite(number, suite)
     printed = published(number, len(layout.headings))
     notes = Notes()
     if source != "paper" and suite in layout.remarks:
@@ -55,24 +56,22 @@ def build_table(
             "models: compare the shape of the two halves, not their values."
         )
     if layout.of_tokenizers and source != "paper":
-        beside = None
-        if source == "both":
-            comparisons = _comparisons(layout, printed, printed.columns)
-            beside = published_grid(printed, comparisons, layout.lower_is_better, notes)
+        beside = _published(layout, printed, notes) if source == "both" else None
         return tokenizer_table(number, layout, suite, source, tokenizers, printed, beside, notes)
     provenance: dict[str, str] = {}
-    grids: list[Grid] = []
     validation: list[str] = []
+    halves: list[tuple[Sequence[Entries], Grid]] = []
     if source != "paper":
-        measurements = Measurements(runs)
-        grid, evidence = _measured(number, layout, printed, chosen, measurements, notes)
-        grids.append(grid)
+        measurements, asked = Measurements(runs), wanted(number, suite)
+        comparisons = _comparisons(layout, printed.fields, asked.rows, asked.columns)
+        grid, evidence = measured_grid(asked, comparisons, measurements, notes)
+        halves.append((asked.rows, grid))
         validation.append(chosen.name("in-val"))
-        provenance = _provenance(evidence, measurements)
+        provenance = _provenance(list(evidence.values()), measurements)
     if source != "measured":
-        comparisons = _comparisons(layout, printed, printed.columns)
-        grids.append(published_grid(printed, comparisons, layout.lower_is_better, notes))
+        halves.append((printed.rows, _published(layout, printed, notes)))
         validation.append("in-val")
+    grids = _aligned(halves)
     return Table(
         number=number,
         title=layout.title.format(val=" and ".join(dict.fromkeys(validation))),
@@ -84,51 +83,53 @@ def build_table(
         columns=tuple(_interleaved(grid.columns for grid in grids)),
         rows=tuple(
             Row(entries, tuple(_interleaved(grid.cells[r] for grid in grids)))
-            for r, entries in enumerate(printed.rows)
+            for r, entries in enumerate(_all_rows(halves))
         ),
         footnotes=notes.all(),
         provenance=tuple(provenance.items()),
     )
 
 
-def _measured(
-    number: int,
-    layout: Layout,
-    printed: Published,
-    suite: Suite,
-    measurements: Measurements,
-    notes: Notes,
-) -> tuple[Grid, list[Evidence]]:
-    slot = layout.slot
-    if slot is None:
-        raise GcbenchError(
-            f"table {number} has no measured cells in this version",
-            hint="use --source paper, or one of the measured tables: "
-            + ", ".join(map(str, known_tables("measured"))),
-        )
-    labels = [suite.name(column) for column in printed.columns]
-    described = [dict(zip(printed.fields, row, strict=True)) for row in printed.rows]
-    slots = [[suite.adapt(slot(row, column)) for column in printed.columns] for row in described]
-    comparisons = _comparisons(layout, printed, labels)
-    return measured_grid(slots, labels, comparisons, measurements, notes)
+def _published(layout: Layout, printed: Published, notes: Notes) -> Grid:
+    comparisons = _comparisons(layout, printed.fields, printed.rows, printed.columns)
+    return published_grid(printed, comparisons, layout.lower_is_better, notes)
 
 
-def _comparisons(layout: Layout, printed: Published, labels: Sequence[str]) -> list[Comparison]:
+def _all_rows(halves: Sequence[tuple[Sequence[Entries], Grid]]) -> list[Entries]:
+    """The rows of all halves: side by side where they are the same, else one after the other."""
+    return list(dict.fromkeys(entries for rows, _ in halves for entries in rows))
+
+
+def _aligned(halves: Sequence[tuple[Sequence[Entries], Grid]]) -> list[Grid]:
+    """The halves' grids with a row for each of all rows; what a half lacks is absent."""
+    grids = []
+    for rows, grid in halves:
+        own = dict(zip(rows, grid.cells, strict=True))
+        measured = grid.columns[0].origin == "measured"
+        absent = (Cell(None, "missing" if measured else "unpublished"),) * len(grid.columns)
+        cells = tuple(own.get(entries, absent) for entries in _all_rows(halves))
+        grids.append(Grid(grid.columns, cells))
+    return grids
+
+
+def _comparisons(
+    layout: Layout, fields: Sequence[str], rows: Sequence[Entries], labels: Sequence[str]
+) -> list[Comparison]:
     """Which cells compete: each column (inside each block of rows), or each row."""
-    rows, columns = range(len(printed.rows)), range(len(labels))
     if layout.compare == "row":
+        columns = range(len(labels))
         return [
-            Comparison(" ".join(printed.rows[r]), "its row", tuple((r, c) for c in columns))
-            for r in rows
+            Comparison(" ".join(entries), "its row", tuple((r, c) for c in columns))
+            for r, entries in enumerate(rows)
         ]
-    among = f"its column and {layout.block}" if layout.block else "its column"
     blocks: dict[str, list[int]] = {}
-    for r in rows:
-        key = printed.rows[r][printed.fields.index(layout.block)] if layout.block else ""
+    for r, entries in enumerate(rows):
+        key = entries[fields.index(layout.block)] if layout.block else ""
         blocks.setdefault(key, []).append(r)
+    among = f"its column and {layout.block}" if len(blocks) > 1 else "its column"
     return [
-        Comparison(f"{labels[c]} {block}".strip(), among, tuple((r, c) for r in members))
-        for c in columns
+        Comparison(f"{label} {block}".strip(), among, tuple((r, c) for r in members))
+        for c, label in enumerate(labels)
         for block, members in blocks.items()
     ]
 
