@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from gcbench.checkpoint import (
     read_state_dict,
     sha256_of,
 )
-from gcbench.errors import unknown_name
+from gcbench.errors import GcbenchError, unknown_name
 from gcbench.resources import resource
 
 if TYPE_CHECKING:
@@ -88,7 +89,11 @@ class Tokenizer:
 
 
 def tokenizer_named(name: str) -> Tokenizer:
-    """The tokenizer of that name. Raises GcbenchError with the nearest name."""
+    """The tokenizer of that name.
+
+    Raises:
+        GcbenchError: it is unknown, or has a recipe and no weights yet.
+    """
     if family := _published().get(name):
         return Tokenizer(name, family, False, PUBLISHED_SIZE)
     if recipe := _shipped().get(name):
@@ -96,6 +101,9 @@ def tokenizer_named(name: str) -> Tokenizer:
         family = options.get("family", FAMILY_OF_TASK[recipe["task"]])
         size = options.get("image_size", SHIPPED_SIZE)
         return Tokenizer(name, family, True, size, recipe["model"])
+    recipe_file = resource("baselines/recipes") / f"{name}.toml"
+    if recipe_file.is_file() and tomllib.loads(recipe_file.read_text())["task"] in FAMILY_OF_TASK:
+        raise GcbenchError(f"tokenizer {name!r} has no weights yet", hint=f"gcbench train {name}")
     raise unknown_name("tokenizer", name, tokenizer_names())
 
 

@@ -179,6 +179,19 @@ def test_unknown_tokenizer_and_impossible_noise_are_explained(gcbench):
         assert f"--t {levels}: expected numbers from 0 to 1" in result.stderr
 
 
+def test_recipe_without_weights_says_how_to_train_them(tmp_path, monkeypatch):
+    from gcbench.resources import resource
+
+    recipes = resource("baselines/recipes")
+    folders = {"baselines/recipes": recipes, "baselines/weights": tmp_path}
+    monkeypatch.setattr("gcbench.tokenizers.resource", folders.__getitem__)
+    with pytest.raises(GcbenchError, match="'mini-vq' has no weights yet") as caught:
+        tokenizer_named("mini-vq")
+    assert caught.value.hint == "gcbench train mini-vq"
+    with pytest.raises(GcbenchError, match="unknown tokenizer 'mini-randar'"):
+        tokenizer_named("mini-randar")
+
+
 def test_weights_that_were_not_fetched_are_one_clear_line(gcbench, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *a, **k: None)
     words = ("tokenizer", "--bench", "mini-val", "--results", tmp_path / "r", "--tokenizer")

@@ -14,6 +14,11 @@ RECORDS = {record["tokenizer"]: record for record in Store(MINI).tokenizers()}
 LEVELS = [0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3]
 
 
+def test_both_tokenizers_of_table_4_are_measured_and_none_twice():
+    assert RECORDS.keys() >= {"mini-maskgit-vq", "mini-vq"}
+    assert len(list((MINI / "tokenizers").glob("*.json"))) == len(RECORDS)
+
+
 @pytest.mark.parametrize("record", RECORDS.values(), ids=RECORDS)
 def test_record_is_of_the_shipped_weights_and_the_whole_benchmark(record, registry):
     tokenizer = tokenizer_named(record["tokenizer"])
