@@ -10,10 +10,10 @@ from typing import Any
 import click
 
 from gcbench import __version__
+from gcbench.cli_results import COMMANDS, default_results
 from gcbench.engine.interrupt import Interrupted
 from gcbench.errors import GcbenchError
 from gcbench.options import (
-    DEFAULT_RESULTS,
     PREPROCESSING,
     noise_levels,
     positive_or_auto,
@@ -198,68 +198,6 @@ def submit(
 
 
 @main.command()
-@click.option("--table", type=int, help="Number of the paper's table.")
-@click.option("--figure", help="Name or number; --out is the file's name without suffix.")
-@click.option(
-    "--all", "everything", is_flag=True, help="All measured tables, into the folder --out."
-)
-@click.option("--suite", default="mini", show_default=True, help="mini or imagenet.")
-@click.option(
-    "--source",
-    type=click.Choice(["measured", "paper", "both"]),
-    default="measured",
-    show_default=True,
-)
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice(["terminal", "md", "csv", "latex", "html"]),
-    default="terminal",
-    show_default=True,
-)
-@click.option("--out", type=click.Path(path_type=Path), help="Write here instead of printing.")
-@click.option(
-    "--results",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="Results folder; by default the shipped measurements and results/local.",
-)
-def report(
-    table: int | None,
-    figure: str | None,
-    everything: bool,
-    suite: str,
-    source: str,
-    format_: str,
-    out: Path | None,
-    results: tuple[Path, ...],
-) -> None:
-    """A table or figure of the paper, from stored runs, from the paper, or side by side."""
-    from gcbench.analysis import Analyses
-    from gcbench.report.publish import publish
-    from gcbench.store import Store
-
-    for folder in results:
-        if not folder.is_dir():
-            raise GcbenchError(f"no results folder at {folder}", hint="run something first")
-    folders = [] if source == "paper" else list(results or default_results(suite))
-    stores = [Store(folder) for folder in folders]
-    text = publish(
-        [run for store in stores for run in store.runs()],
-        [record for store in stores for record in store.tokenizers()],
-        [analysis for folder in folders for analysis in Analyses(folder).runs()],
-        table=table,
-        figure=figure,
-        everything=everything,
-        suite=suite,
-        source=source,
-        format_=format_,
-        out=out,
-    )
-    click.echo(text, nl=False)
-
-
-@main.command()
 @click.option("--suite", default="mini", show_default=True, help="mini or imagenet.")
 @click.option(
     "--temperature",
@@ -285,14 +223,6 @@ def calibration(
         click.echo(f"wrote {out}")
     else:
         click.echo(table.to_string(index=False, float_format=lambda value: f"{value:.3f}"))
-
-
-def default_results(suite: str) -> list[Path]:
-    """Where a report looks when not told: the shipped measurements, then the user's own runs."""
-    from gcbench.resources import resource
-
-    shipped = resource("results") / suite
-    return [folder for folder in (shipped, DEFAULT_RESULTS) if folder.is_dir()]
 
 
 @main.command()
@@ -393,6 +323,9 @@ def data(data_root: Path | None) -> None:
 
     show_status(data_status(_registry(), data_root), Console())
 
+
+for command in COMMANDS:
+    main.add_command(command)
 
 if __name__ == "__main__":
     main()

@@ -56,6 +56,8 @@ RANKS = {
     "robustness": 7,
     "executors": 7,
     "session": 8,
+    "status": 7,
+    "cli_results": 8,
     "cli": 9,
 }
 HEAVY = ("torch", "numpy", "pandas", "pyarrow", "matplotlib", "PIL", "scipy", "diffusers", "timm")

@@ -20,6 +20,22 @@ from gcbench.store import explained
 UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
+def held(folder: Path) -> bool:
+    """Whether any process holds a lock in that folder just now; nothing is written."""
+    for path in sorted(folder.glob("*")):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError as error:
+            if error.errno not in UNSUPPORTED:
+                raise
+        finally:
+            os.close(handle)
+    return False
+
+
 @contextmanager
 def exclusive(path: Path, *, wait: bool) -> Iterator[bool]:
     """Holds the lock at `path` for the block; yields False when `wait` is off and it is taken."""

@@ -61,8 +61,11 @@ class Evidence:
         """[N] whether each image was classified correctly."""
         return np.asarray(self.predicted == self.labels)
 
-    def restricted(self, chosen: NDArray[np.bool_], total: int) -> Evidence:
-        """The same run on some of the images [N]; `total` of the run's samples are such."""
+    def restricted(self, chosen: NDArray[np.bool_ | np.intp], total: int) -> Evidence:
+        """The same run on some of the images; `total` of the run's samples are such.
+
+        `chosen` are positions, or [N] whether each image is chosen.
+        """
         return replace(
             self,
             sample_ids=self.sample_ids[chosen],

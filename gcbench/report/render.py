@@ -6,7 +6,7 @@ import csv
 import html
 import io
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from gcbench.errors import unknown_name
 from gcbench.report.cells import Cell, Column, Footnote, Table
@@ -37,14 +37,20 @@ def terminal(table: Table) -> str:
     for row in table.rows:
         cells = zip(row.cells, table.columns, strict=True)
         grid.append([*map(_capital, row.entries), *(text(*pair) for pair in cells)])
+    lines = aligned(grid)
+    symbols = {"best": "*", "tied": DAGGER}
+    notes = [_note(n, lambda s: symbols.get(s, f"({s})"), _unquoted) for n in table.footnotes]
+    return "\n".join([_caption(table), table.source_line, "", *lines, "", *notes]) + "\n"
+
+
+def aligned(grid: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of text with a rule below the first row; columns are as wide as they need to be."""
     widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
     lines = [
         "  ".join(t.ljust(w) for t, w in zip(row, widths, strict=True)).rstrip() for row in grid
     ]
     lines.insert(1, "  ".join("─" * width for width in widths))
-    symbols = {"best": "*", "tied": DAGGER}
-    notes = [_note(n, lambda s: symbols.get(s, f"({s})"), _unquoted) for n in table.footnotes]
-    return "\n".join([_caption(table), table.source_line, "", *lines, "", *notes]) + "\n"
+    return lines
 
 
 def markdown(table: Table) -> str:

@@ -149,8 +149,12 @@ def _remark(found: Sequence[Record], absent: Sequence[str], suite: Suite, notes:
         listed = ", ".join(f"{name} {count:,}" for name, count in whole.items())
         notes.general.append(f"Images per cell: {listed}.")
     for name in absent:
-        command = f"gcbench tokenizer --tokenizer {name} --bench {suite.name('in-val')}"
-        notes.general.append(f"Missing: {name}. To fill: `{command}`")
+        notes.general.append(f"Missing: {name}. To fill: `{tokenizer_command(name, suite)}`")
+
+
+def tokenizer_command(name: str, suite: Suite) -> str:
+    """The command that measures a tokenizer on the suite's validation set."""
+    return f"gcbench tokenizer --tokenizer {name} --bench {suite.name('in-val')}"
 
 
 def _provenance(found: Sequence[Record]) -> tuple[tuple[str, str], ...]:

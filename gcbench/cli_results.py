@@ -1,0 +1,212 @@
+"""Commands about what is stored: report, compare, status, export. Nothing is computed anew."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gcbench.errors import GcbenchError
+from gcbench.options import DEFAULT_RESULTS
+
+suite_option = click.option(
+    "--suite", default="mini", show_default=True, help="mini, imagenet or wilds."
+)
+table_option = click.option("--table", type=int, help="Number of the paper's table.")
+results_folders = click.option(
+    "--results",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Results folder; by default the shipped measurements and results/local.",
+)
+
+
+def default_results(suite: str) -> list[Path]:
+    """Where a report looks when not told: the shipped measurements, then the user's own runs."""
+    from gcbench.resources import resource
+
+    shipped = resource("results") / suite
+    return [folder for folder in (shipped, DEFAULT_RESULTS) if folder.is_dir()]
+
+
+def existing(folders: tuple[Path, ...]) -> list[Path]:
+    """The same folders. Raises GcbenchError when one is missing."""
+    for folder in folders:
+        if not folder.is_dir():
+            raise GcbenchError(f"no results folder at {folder}", hint="run something first")
+    return list(folders)
+
+
+def stored(results: tuple[Path, ...], suite: str) -> tuple[list[Any], list[Any]]:
+    """The runs of these folders, or where a report looks by default, and the tokenizer records."""
+    from gcbench.store import Store
+
+    stores = [Store(folder) for folder in existing(results) or default_results(suite)]
+    runs = [run for store in stores for run in store.runs()]
+    return runs, [record for store in stores for record in store.tokenizers()]
+
+
+@click.command()
+@table_option
+@click.option("--figure", help="Name or number; --out is the file's name without suffix.")
+@click.option(
+    "--all", "everything", is_flag=True, help="All measured tables, into the folder --out."
+)
+@click.option(
+    "--check",
+    "check_published",
+    is_flag=True,
+    help="Each cell against the published number; exit 1 when one is outside its interval.",
+)
+@suite_option
+@click.option(
+    "--source",
+    type=click.Choice(["measured", "paper", "both"]),
+    default="measured",
+    show_default=True,
+)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["terminal", "md", "csv", "latex", "html"]),
+    default="terminal",
+    show_default=True,
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Write here instead of printing.")
+@results_folders
+def report(
+    table: int | None,
+    figure: str | None,
+    everything: bool,
+    check_published: bool,
+    suite: str,
+    source: str,
+    format_: str,
+    out: Path | None,
+    results: tuple[Path, ...],
+) -> None:
+    """A table or figure of the paper, from stored runs, from the paper, or side by side."""
+    from gcbench.analysis import Analyses
+    from gcbench.report.publish import publish
+    from gcbench.store import Store
+
+    if check_published:
+        _check(results, suite, table)
+    folders = [] if source == "paper" else existing(results) or default_results(suite)
+    stores = [Store(folder) for folder in folders]
+    text = publish(
+        [run for store in stores for run in store.runs()],
+        [record for store in stores for record in store.tokenizers()],
+        [analysis for folder in folders for analysis in Analyses(folder).runs()],
+        table=table,
+        figure=figure,
+        everything=everything,
+        suite=suite,
+        source=source,
+        format_=format_,
+        out=out,
+    )
+    click.echo(text, nl=False)
+
+
+def _check(results: tuple[Path, ...], suite: str, table: int | None) -> None:
+    """Prints every published number with its verdict and ends the program."""
+    from gcbench.report.check import check, summary
+
+    checked = check(stored(results, suite)[0], suite, table)
+    for one in checked:
+        click.echo(one.line)
+    click.echo(summary(checked))
+    sys.exit(1 if any(one.verdict == "outside" for one in checked) else 0)
+
+
+@click.command()
+@click.argument("first")
+@click.argument("second")
+@click.option("--bench", "benchmark", required=True)
+@click.option("--trials", help="K of both, or of each as 20,100; by default all that are stored.")
+@click.option("--rule", help="How trials combine, of both; by default each method's own.")
+@click.option("--common", is_flag=True, help="Leave out the images that only one of them has.")
+@click.option("--show", type=click.IntRange(min=0), default=10, show_default=True, help="Images.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap.")
+@suite_option
+@click.option("--data-root", type=click.Path(path_type=Path), envvar="GCBENCH_DATA")
+@results_folders
+@click.pass_context
+def compare(
+    ctx: click.Context,
+    first: str,
+    second: str,
+    benchmark: str,
+    trials: str | None,
+    rule: str | None,
+    common: bool,
+    show: int,
+    seed: int,
+    suite: str,
+    data_root: Path | None,
+    results: tuple[Path, ...],
+) -> None:
+    """Two stored classifiers, METHOD or METHOD:VARIANT, on the same images."""
+    from gcbench.registry import Registry
+    from gcbench.report.compare import class_names, describe, paired, stored_classifier
+
+    registry, (runs, _) = Registry(ctx.obj or ()), stored(results, suite)
+    found = []
+    for name, count in zip((first, second), _trials_of_both(trials), strict=True):
+        method, _, short = name.partition(":")
+        variant = registry.method(method).variant_named(short or None).name
+        found.append(stored_classifier(runs, method, variant, benchmark, trials=count, rule=rule))
+    result = paired(*found, common=common, seed=seed)
+    label = class_names(registry, benchmark, data_root)
+    click.echo(describe(result, show=show, seed=seed, label=label), nl=False)
+
+
+def _trials_of_both(text: str | None) -> tuple[int | None, int | None]:
+    """One number for both, or two with a comma between."""
+    if text is None:
+        return None, None
+    parts = text.split(",")
+    if len(parts) > 2 or not all(part.isdigit() and int(part) for part in parts):
+        raise GcbenchError(
+            f"--trials {text}: expected a number, or two with a comma between",
+            hint="for example --trials 20,100",
+        )
+    return int(parts[0]), int(parts[-1])
+
+
+@click.command()
+@table_option
+@suite_option
+@click.option("--json", "as_json", is_flag=True, help="The same for programs.")
+@results_folders
+def status(table: int | None, suite: str, as_json: bool, results: tuple[Path, ...]) -> None:
+    """What there is of every table's cells, and the commands that would fill the rest."""
+    import json
+
+    from gcbench import status as states
+
+    runs, tokenizers = stored(results, suite)
+    tables = states.table_states(runs, tokenizers, suite, table)
+    if as_json:
+        click.echo(json.dumps(states.as_json(tables, suite), indent=1))
+    else:
+        click.echo(states.as_text(tables), nl=False)
+
+
+@click.command()
+@click.option("--out", type=click.Path(path_type=Path), required=True, help=".csv or .parquet")
+@suite_option
+@results_folders
+def export(out: Path, suite: str, results: tuple[Path, ...]) -> None:
+    """Every cell of every table, measured and published, as one tidy table."""
+    from gcbench.report.export import all_cells, write_cells
+
+    cells = all_cells(*stored(results, suite), suite)
+    write_cells(cells, out)
+    click.echo(f"wrote {out}: {len(cells):,} cells")
+
+
+COMMANDS = (report, compare, status, export)
