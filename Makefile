@@ -32,8 +32,12 @@ racing: install
 	$(BIN)/gcbench run $(PAIRS) --strategy race --delta 0.001
 	$(BIN)/gcbench run $(PAIRS) --strategy race --delta 0.01
 	$(BIN)/gcbench run $(PAIRS) --strategy propose+race
+	$(BIN)/gcbench run $(PAIRS) --strategy propose+race --keep 15 --delta 0.01
 	$(BIN)/gcbench run $(PAIRS) --strategy adaptive-li2023
+	$(BIN)/gcbench run --method randar --variant pairs --bench mini-pairs --subset random-1 --trials 4 --path reference --results results/racing
 	$(BIN)/gcbench run $(FAST) --bench mini-val --strategy race
+	$(BIN)/gcbench run --method dit --bench mini-val --trials 100 --batch-size 250 --results results/mini
+	$(BIN)/gcbench run --method dit --bench mini-val --trials 100 --batch-size 250 --strategy race --delta 0.03 --results results/racing
 	$(BIN)/python -m tools.racing results/racing results/mini --update
 
 # The recorded speeds of docs/speed.md (about a quarter of an hour; leave the machine alone meanwhile).
