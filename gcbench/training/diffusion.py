@@ -6,9 +6,10 @@ moments of their latents, draws a latent from them, a step and the noise, afresh
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -65,14 +66,18 @@ FAMILIES: dict[str, tuple[type[DiT], Process]] = {
 class DiffusionTask:
     """Mean squared error of the noise or the velocity, steps uniform and stratified in a batch."""
 
+    options_type: ClassVar[type[Options]] = Options
+    families: ClassVar[Mapping[str, tuple[type[DiT], Process]]] = FAMILIES
+
     def __init__(
         self, recipe: Recipe, train: Split, held_out: Split, out: Path, work: Path, echo: Echo
     ) -> None:
         self.recipe = recipe
-        self.options = options = from_table(Options, recipe.options, f"[options] of {recipe.name}")
-        if options.family not in FAMILIES:
-            raise unknown_name(f"family in recipe {recipe.name}", options.family, FAMILIES)
-        network, self.process = FAMILIES[options.family]
+        where = f"[options] of {recipe.name}"
+        self.options = options = from_table(self.options_type, recipe.options, where)
+        if options.family not in self.families:
+            raise unknown_name(f"family in recipe {recipe.name}", options.family, self.families)
+        network, self.process = self.families[options.family]
         self.model = network(**recipe.model)
         self.module: nn.Module = self.model
         autoencoder = read_recipe(options.autoencoder)
@@ -97,8 +102,15 @@ class DiffusionTask:
         self.held_out_labels = torch.from_numpy(held_out.labels)
 
     def batch(self, rows: Tensor, generator: torch.Generator) -> Batch:
+        return self.noised(self.view_of(rows, generator), rows, generator)
+
+    def view_of(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """Which view of each image is seen, ``[B]``."""
+        return torch.randint(len(self.moments), rows.shape, generator=generator)
+
+    def noised(self, view: Tensor, rows: Tensor, generator: torch.Generator) -> Batch:
+        """Noisy latents ``[B, C, h, w]``, times, classes ``[B]``, targets ``[B, C, h, w]``."""
         count = len(rows)
-        view = torch.randint(len(self.moments), rows.shape, generator=generator)
         mean, std = self.moments[view, rows].float().unbind(1)  # [B, C, h, w] each
         latent = mean + std * torch.randn(mean.shape, generator=generator)
         dropped = torch.rand(count, generator=generator) < self.options.class_dropout
@@ -132,10 +144,11 @@ class DiffusionTask:
         classes = candidates.repeat_interleave(len(steps)).to(device)  # [classes * T]
         times = time.repeat(len(candidates)).to(device)
         errors = []
-        for latent in latents:
+        for index, latent in enumerate(latents):
             noise = torch.randn(len(steps), *latent.shape, generator=generator)
             noisy = alpha * latent + sigma * noise  # [T, C, h, w]
-            tokens = self.model.embed(noisy.to(device)).repeat(len(candidates), 1, 1)
+            tokens = self.embed_held_out(index, noisy, alpha, sigma, generator)
+            tokens = tokens.repeat(len(candidates), 1, 1)
             condition = self.model.condition(times, classes)
             output = self.model.prediction(tokens, condition).cpu().unflatten(0, (-1, len(steps)))
             found = self.process.noise(noisy, output, alpha)  # [classes, T, C, h, w]
@@ -147,6 +160,22 @@ class DiffusionTask:
             "accuracy": float((table.argmin(1) == labels).float().mean()),
             "noise_error": float(own),
         }
+
+    def embed_held_out(
+        self,
+        index: int,
+        noisy: Tensor,
+        alpha: Tensor,
+        sigma: Tensor,
+        generator: torch.Generator,
+    ) -> Tensor:
+        """Tokens ``[T, N, D]`` of one held-out image's noisy latents ``[T, C, h, w]``.
+
+        Args:
+            index: of the image.
+            alpha, sigma: coefficients of data and noise, ``[T, 1, 1, 1]`` each.
+        """
+        return self.model.embed(noisy.to(self.model.pos_embed.device))
 
     def network(self) -> nn.Module:
         return self.model

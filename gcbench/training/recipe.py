@@ -19,7 +19,8 @@ T = TypeVar("T")
 TASKS = (
     *("classifier", "dino", "probe"),
     *("tokenizer", "multiscale", "vae"),
-    *("randar", "llamagen", "var", "diffusion"),
+    *("randar", "llamagen", "var"),
+    *("diffusion", "repa", "reg"),
 )
 
 

@@ -79,6 +79,11 @@ def build_task(
         from gcbench.training.diffusion import DiffusionTask
 
         return DiffusionTask(recipe, train, held_out, out, work, echo)
+    if recipe.task in ("repa", "reg"):
+        from gcbench.training.aligned import REGTask, REPATask
+
+        aligned = REGTask if recipe.task == "reg" else REPATask
+        return aligned(recipe, train, held_out, out, work, echo)
     from gcbench.training.tokens import LlamaGenTask, RandARTask
 
     kind = LlamaGenTask if recipe.task == "llamagen" else RandARTask
