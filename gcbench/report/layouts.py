@@ -94,7 +94,10 @@ SUITES: Mapping[str, Suite] = {
     "mini": Suite(
         prefix="mini-",
         tokenizers={"mini-maskgit-vq": "MaskGIT", "mini-vq": "LlamaGen", "mini-var-vqvae": "VAR"},
-        variants={"l-maskgit": "mini-maskgit", "l-noise": "mini-noise"},
+        variants={
+            **{"l-maskgit": "mini-maskgit", "l-noise": "mini-noise"},
+            **{depth: f"mini-{depth}" for depth in ("18", "34", "50", "101", "152")},
+        },
         stand_in_variant="mini",
         stand_in_trials={DIFFUSION_TIMESTEPS: MINI_TIMESTEPS},
     ),

@@ -19,6 +19,7 @@ NUMBERED = {
     "3": "token-maps",
     "4": "token-accuracy",
     "5": "token-prefix",
+    "6": "accuracy-cost",
     "8": "token-discarded",
     "9": "token-maps-more",
 }
@@ -46,12 +47,14 @@ def publish(
     if (table is not None) + (figure is not None) + everything != 1:
         raise GcbenchError("nothing or too much to report", hint="give --table, --figure or --all")
     if figure is not None:
+        from gcbench.report.cost import accuracy_cost
         from gcbench.report.figures import FIGURES, save
         from gcbench.report.reliability import reliability_curves
         from gcbench.report.token_figures import TOKEN_FIGURES
         from gcbench.report.tokenizers import tokenizer_robustness
 
         drawings = {name: partial(draw, runs, suite) for name, draw in FIGURES.items()}
+        drawings["accuracy-cost"] = partial(accuracy_cost, runs, suite)
         drawings["reliability"] = partial(reliability_curves, runs, suite)
         drawings["tokenizer-robustness"] = partial(tokenizer_robustness, tokenizers, suite)
         drawings |= {name: partial(draw, analyses, suite) for name, draw in TOKEN_FIGURES.items()}
