@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import isqrt
 from typing import TYPE_CHECKING, Any
 
-from gcbench.checkpoint import published
+from gcbench.checkpoint import Shipped, published
 from gcbench.errors import GcbenchError
 from gcbench.method import AutoregressiveMethod, Method, Variant
 
@@ -54,6 +54,25 @@ def imagenet_variant(
         },
         checkpoints={"model": weights, "tokenizer": published(f"{tokenizer}-vq16")},
         image_size=image_size,
+        note=note,
+    )
+
+
+def mini_variant(
+    weights: str,
+    note: str,
+    name: str = "mini",
+    label_space: str = "fashion-10",
+    tokenizer: str = "llamagen",
+) -> Variant:
+    """A variant for the embedded images: 32 px, 8 x 8 tokens, classes made of Fashion-MNIST's."""
+    file = {"llamagen": "mini-vq", "maskgit": "mini-maskgit-vq"}[tokenizer]
+    return Variant(
+        name=name,
+        label_space=label_space,
+        config={"image": {"grey": True, "tokenizer": tokenizer}},
+        checkpoints={"model": Shipped(weights), "tokenizer": Shipped(file)},
+        image_size=32,
         note=note,
     )
 

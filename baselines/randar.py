@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from gcbench.checkpoint import Shipped, published
+from gcbench.checkpoint import published
 from gcbench.errors import GcbenchError
 from gcbench.method import Runtime, SampleKey, TokenScores, Trials, Variant, Work
 from gcbench.streams import stream
 
-from ._tokens import LlamaGenTokens, imagenet_variant
+from ._tokens import LlamaGenTokens, imagenet_variant, mini_variant
 
 if TYPE_CHECKING:
     import torch
@@ -26,25 +26,6 @@ SIZES: dict[str, dict[str, Any]] = {
     "l": {"dim": 1024, "n_layer": 24, "n_head": 16},
     "xl": {"dim": 1280, "n_layer": 36, "n_head": 20},
 }
-
-
-def mini_variant(
-    weights: str,
-    note: str,
-    name: str = "mini",
-    label_space: str = "fashion-10",
-    tokenizer: str = "llamagen",
-) -> Variant:
-    """A variant for the embedded images: 32 px, 8 x 8 tokens, classes made of Fashion-MNIST's."""
-    file = {"llamagen": "mini-vq", "maskgit": "mini-maskgit-vq"}[tokenizer]
-    return Variant(
-        name=name,
-        label_space=label_space,
-        config={"image": {"grey": True, "tokenizer": tokenizer}},
-        checkpoints={"model": Shipped(weights), "tokenizer": Shipped(file)},
-        image_size=32,
-        note=note,
-    )
 
 
 # Label space and number of classes of the WILDS sets.

@@ -8,8 +8,8 @@ from typing import ClassVar
 from gcbench.checkpoint import published
 from gcbench.method import SampleKey, Trials, Variant
 
-from ._tokens import imagenet_variant
-from .randar import SIZES, RandAR, mini_variant
+from ._tokens import imagenet_variant, mini_variant
+from .randar import SIZES, RandAR
 
 
 class RandARRaster(RandAR):
