@@ -17,7 +17,7 @@ from gcbench.resources import resource
 T = TypeVar("T")
 
 TASKS = (
-    *("classifier", "dino", "probe"),
+    *("classifier", "dat", "dino", "probe"),
     *("tokenizer", "multiscale", "vae"),
     *("randar", "llamagen", "var"),
     *("diffusion", "repa", "reg"),

@@ -51,6 +51,10 @@ def build_task(
         from gcbench.training.classifier import Classifier
 
         return Classifier(recipe, train, held_out)
+    if recipe.task == "dat":
+        from gcbench.training.dat import DATTask
+
+        return DATTask(recipe, train, held_out)
     if recipe.task == "dino":
         from gcbench.training.dino import DINOTask
 
