@@ -152,7 +152,10 @@ def test_html_text(small: Table) -> None:
     assert not re.search(r"<script|https?://", text)
 
 
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex on this machine")
+LATEX = next((name for name in ("pdflatex", "tectonic") if shutil.which(name)), None)
+
+
+@pytest.mark.skipif(LATEX is None, reason="neither pdflatex nor tectonic on this machine")
 @pytest.mark.parametrize("included", [False, True], ids=["alone", "included"])
 def test_latex_compiles_alone_and_inside_a_document(
     small: Table, store: Store, tmp_path: Path, included: bool
@@ -162,12 +165,18 @@ def test_latex_compiles_alone_and_inside_a_document(
     (tmp_path / "small.tex").write_text(render(small, "latex"))
     (tmp_path / "both.tex").write_text(render(measured(store, source="both"), "latex"))
     if included:
+        tables = {n: t for n, t in regenerate(store.runs()).items() if n.endswith(".tex")}
+        assert len(tables) == len(known_tables())
+        for name, text in tables.items():
+            (tmp_path / name).write_text(text)
+        names += [name.removesuffix(".tex") for name in tables]
         inputs = "".join(rf"\input{{{name}}}" for name in names)
         document = r"\documentclass{article}\usepackage{booktabs}\begin{document}"
         (tmp_path / "paper.tex").write_text(rf"{document}{inputs}\end{{document}}")
         names = ["paper"]
     for name in names:
-        command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", f"{name}.tex"]
+        options = ["-interaction=nonstopmode", "-halt-on-error"] if LATEX == "pdflatex" else []
+        command = [str(LATEX), *options, f"{name}.tex"]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout[-2000:]
         assert (tmp_path / f"{name}.pdf").stat().st_size > 0

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 TABLES = (2, 10, 4, 9)
 FAMILIES = ("discriminative", "joint", "diffusion", "autoregressive")
 MARKERS = "osD^vPX<>*dhp"
+LEGEND_ROWS = 6
 
 
 @dataclass(frozen=True)
@@ -257,13 +258,14 @@ def _legend(figure: Figure, found: Sequence[Series], styles: Mapping[str, Style]
     nothing = Line2D([], [], linestyle="none", label="")
     columns: list[list[Line2D]] = []
     for family in dict.fromkeys(series.family for series in found):
-        column = [Line2D([], [], linestyle="none", label=f"$\\bf{{{family.capitalize()}}}$")]
-        for series in found:
-            if series.family == family:
-                colour, marker = styles[series.label]
-                what = {"color": colour, "marker": marker, "label": series.label}
-                column.append(Line2D([], [], linestyle="none", markersize=6, **what))
-        columns.append(column)
+        labels = [series.label for series in found if series.family == family]
+        head = Line2D([], [], linestyle="none", label=f"$\\bf{{{family.capitalize()}}}$")
+        for start in range(0, len(labels), LEGEND_ROWS):
+            columns.append([nothing if start else head])
+            for label in labels[start : start + LEGEND_ROWS]:
+                colour, marker = styles[label]
+                what = {"color": colour, "marker": marker, "label": label}
+                columns[-1].append(Line2D([], [], linestyle="none", markersize=5, **what))
     longest = max(map(len, columns))
     handles = [one for column in columns for one in column + [nothing] * (longest - len(column))]
     figure.legend(

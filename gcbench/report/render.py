@@ -114,6 +114,7 @@ def latex(table: Table) -> str:
         body.append(" & ".join([*entries, *(text(*pair) for pair in cells)]) + r" \\")
     symbols = {"best": r"\textbf{Bold}", "tied": r"$^{\dagger}$"}
     notes = [_note(n, lambda s: symbols.get(s, f"$^{{{s}}}$"), _tex) for n in table.footnotes]
+    paper = "a3paper," if len(table.columns) > 8 else ""
     alignment = "l" * len(table.headings) + "c" * len(table.columns)
     return "\n".join(
         [
@@ -124,7 +125,7 @@ def latex(table: Table) -> str:
             # \@nodocument is \relax inside a document's body, and an error message before it.
             r"\expandafter\ifx\csname @nodocument\endcsname\relax\else",
             r"\documentclass{article}",
-            r"\usepackage[margin=1cm,landscape]{geometry}",
+            rf"\usepackage[{paper}margin=1cm,landscape]{{geometry}}",
             r"\usepackage{booktabs}",
             r"\def\gcbenchalone{}",
             r"\begin{document}",
