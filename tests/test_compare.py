@@ -164,3 +164,23 @@ def test_numbers_of_trials_are_one_or_two(gcbench):
     result = gcbench("compare", "randar", "randar", "--bench", "mini-s", "--trials", "20,5,1")
     assert result.exit_code == 2
     assert "expected a number, or two with a comma between" in result.stderr
+
+
+def shown(section: str) -> list[list[str]]:
+    """The rows of a table in docs/tables.md, without its head."""
+    text = (ROOT / "docs" / "tables.md").read_text()
+    lines = text.split(f"<!-- {section} -->\n")[1].split(f"<!-- /{section} -->")[0].splitlines()
+    return [[entry.strip() for entry in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def test_the_documented_margins_are_those_of_the_formula():
+    for images, *margins in shown("margins"):
+        count = int(images.replace(",", ""))
+        assert margins == [f"± {100 * margin(p, count):.1f}" for p in (0.5, 0.8, 0.9)]
+
+
+def test_the_documented_numbers_of_images_are_those_of_the_formula():
+    for difference, *numbers in shown("needed"):
+        points = float(difference.removesuffix(" points"))
+        found = [images_to_resolve(points / 100, share) for share in (0.05, 0.1, 0.2)]
+        assert numbers == [f"{images:,}" for images in found]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 TABLES = (2, 10, 4, 9)
 FAMILIES = ("discriminative", "joint", "diffusion", "autoregressive")
 MARKERS = "osD^vPX<>*dhp"
-LEGEND_ROWS = 6
+LEGEND_ROWS = 8
 
 
 @dataclass(frozen=True)
@@ -275,6 +275,7 @@ def _legend(figure: Figure, found: Sequence[Series], styles: Mapping[str, Style]
         frameon=False,
         fontsize=8,
         handletextpad=0.2,
+        columnspacing=1.0,
     )
 
 
