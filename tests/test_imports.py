@@ -111,7 +111,9 @@ def test_the_harness_knows_no_method_and_no_dataset_by_name(registry):
             assert not strings & plugin_names, file
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["run", "--help"], ["compare", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["list"], ["run", "--help"], ["compare", "--help"]]
+)
 def test_help_and_list_import_nothing_heavy(arguments):
     code = (
         "import sys; from gcbench.cli import main\n"
