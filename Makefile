@@ -33,6 +33,7 @@ racing: install
 	$(BIN)/gcbench run $(PAIRS) --strategy race --delta 0.01
 	$(BIN)/gcbench run $(PAIRS) --strategy propose+race
 	$(BIN)/gcbench run $(PAIRS) --strategy propose+race --keep 15 --delta 0.01
+	$(BIN)/gcbench run $(PAIRS) --strategy prefix+race
 	$(BIN)/gcbench run $(PAIRS) --strategy adaptive-li2023
 	$(BIN)/gcbench run --method randar --variant pairs --bench mini-pairs --subset random-1 --trials 4 --path reference --results results/racing
 	$(BIN)/gcbench run $(FAST) --bench mini-val --strategy race

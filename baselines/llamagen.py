@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import torch
 
     from gcbench.nets.llamagen_gpt import LlamaGenGPT
+    from gcbench.nets.sequences import Sequences
 
 # Official configurations; a token covers 16 x 16 pixels.
 SIZES: dict[str, dict[str, Any]] = {
@@ -68,6 +69,11 @@ class LlamaGen(LlamaGenTokens):
             return TokenScores(self.fast.log_likelihood(of, pair, classes), raster)
         with self.arithmetic():
             return TokenScores(self.model.token_log_likelihood(tokens[pair], classes), raster)
+
+    def sequences_of(self, latent: torch.Tensor, trials: Trials, trial: int) -> Sequences:
+        from gcbench.nets.sequences import sequences
+
+        return sequences(self.model, latent)
 
     def propose(
         self, latent: torch.Tensor, trials: Trials, classes: torch.Tensor, batch_size: int

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from gcbench.nets.randar import RandAR as Network
+    from gcbench.nets.sequences import Sequences
 
 # Official configurations at 256 px: 16 x 16 tokens of LlamaGen's tokenizer, ImageNet's classes.
 SIZES: dict[str, dict[str, Any]] = {
@@ -180,6 +181,15 @@ class RandAR(LlamaGenTokens):
         with self.arithmetic():
             raster = self.model.token_log_likelihood(seen[pair], classes, orders[pair])
         return TokenScores(raster.gather(1, orders[pair]), orders)
+
+    def sequences_of(self, latent: torch.Tensor, trials: Trials, trial: int) -> Sequences:
+        import torch
+
+        from gcbench.nets.sequences import sequences
+
+        rows = torch.arange(len(latent))
+        seen = self.tokens(latent, trials, rows, torch.full_like(rows, trial))  # [B, N]
+        return sequences(self.model, seen, trials.draws["order"][:, trial].to(latent.device))
 
     def propose(
         self, latent: torch.Tensor, trials: Trials, classes: torch.Tensor, batch_size: int

@@ -112,10 +112,11 @@ class RunCommand(click.Command):
     "--strategy",
     default="exhaustive",
     show_default=True,
-    help="or race, propose+race, adaptive-li2023, staged: fewer evaluations, one decision each.",
+    help="or race, propose+race, prefix+race, adaptive-li2023, staged: fewer evaluations.",
 )
 @click.option("--delta", type=float, help="Chance that a race gives another answer.  [0.001]")
 @click.option("--keep", type=int, help="Classes that go from the proposal into the race.")
+@click.option("--prefix", type=float, help="Share of a sequence that prefix+race ranks by.  [0.5]")
 @click.option(
     "--stages",
     help="Of adaptive-li2023, as 2:5,20:1 (TRIALS:CLASSES); of staged, as 10:1:6,1:1:10 "

@@ -204,6 +204,11 @@ def _fitted(method: Method, strategy: Strategy, benchmarks: Sequence[Benchmark])
         raise GcbenchError(
             f"{method.name} has no cheap proposal of classes", hint="use --strategy race"
         )
+    if strategy.prefixes and not method.reads_prefixes:
+        raise GcbenchError(
+            f"{method.name} reads no sequence whose beginning could rank classes",
+            hint="use --strategy race",
+        )
     if not strategy.staged:
         return strategy
     if not isinstance(method, CoarseToFineMethod):

@@ -134,6 +134,7 @@ def planned_runs(
     strategy: str = "exhaustive",
     delta: float | None = None,
     keep: int | None = None,
+    prefix: float | None = None,
     stages: str | None = None,
     analysis: bool = False,
 ) -> list[PlannedRun]:
@@ -145,7 +146,7 @@ def planned_runs(
     Raises:
         GcbenchError: a name is unknown, arguments contradict each other, or data are missing.
     """
-    how = strategy_named(strategy, delta=delta, keep=keep, stages=stages)
+    how = strategy_named(strategy, delta=delta, keep=keep, prefix=prefix, stages=stages)
     _check_rule(rule, how)
     chosen = _subset(limit_per_class, subset)
     loaded = [registry.benchmark(n, data_root).choose(chosen) for n in _expand(registry, benches)]

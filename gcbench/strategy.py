@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from gcbench.errors import GcbenchError, unknown_name
 from gcbench.stages import Stage, parse_stages
 
-NAMES = ("exhaustive", "race", "propose+race", "adaptive-li2023", "staged")
+NAMES = ("exhaustive", "race", "propose+race", "prefix+race", "adaptive-li2023", "staged")
 DEFAULT_DELTA = 0.001
+DEFAULT_PREFIX = 0.5
 
 # (trials so far, classes that go on) of each stage, the last keeping one.
 Stages = tuple[tuple[int, int], ...]
@@ -23,11 +24,13 @@ class Strategy:
     Attributes:
         name: `exhaustive` evaluates everything and is the only one that tables are made of;
             `race` drops classes that can no longer win (gcbench.engine.race); `propose+race` ranks
-            all classes cheaply first and races the best; `adaptive-li2023` keeps a fixed number of
-            classes at fixed times (gcbench.engine.adaptive); `staged` does so on likelihoods of the
-            first few scales of an image (gcbench.stages).
+            all classes cheaply first and races the best; `prefix+race` ranks them by the beginning
+            of the first trial's sequence instead (gcbench.nets.prefix); `adaptive-li2023` keeps a
+            fixed number of classes at fixed times (gcbench.engine.adaptive); `staged` does so on
+            likelihoods of the first few scales of an image (gcbench.stages).
         delta: chance that a race gives an image another answer than the whole grid, as modelled.
         keep: classes that go from the proposal into the race.
+        prefix: share of the sequence that all classes read.
         stages: the fixed schedule.
         rounds: of `staged`.
         preset: the name of rounds that the method knows, until it is planned with one.
@@ -36,6 +39,7 @@ class Strategy:
     name: str = "exhaustive"
     delta: float | None = None
     keep: int | None = None
+    prefix: float | None = None
     stages: Stages = ()
     rounds: tuple[Stage, ...] = ()
     preset: str | None = None
@@ -46,11 +50,15 @@ class Strategy:
 
     @property
     def races(self) -> bool:
-        return self.name in ("race", "propose+race")
+        return self.name in ("race", "propose+race", "prefix+race")
 
     @property
     def proposes(self) -> bool:
         return self.name == "propose+race"
+
+    @property
+    def prefixes(self) -> bool:
+        return self.name == "prefix+race"
 
     @property
     def staged(self) -> bool:
@@ -61,22 +69,28 @@ class Strategy:
         """Name and parameters in one line, as in the run key: `race delta=0.001`."""
         stages = ",".join(f"{trials}:{keep}" for trials, keep in self.stages)
         stages = stages or ",".join(map(str, self.rounds))
-        given = {"keep": self.keep, "delta": self.delta, "stages": stages or None}
+        given = {
+            "keep": self.keep,
+            "prefix": self.prefix,
+            "delta": self.delta,
+            "stages": stages or None,
+        }
         return " ".join([self.name, *(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}"
                                       for k, v in given.items() if v is not None)])  # fmt: skip
 
     def resolved(self, trials: int, classes: int) -> Strategy:
         """The strategy for a grid of that size, defaults filled in, checked.
 
-        A proposal keeps a fifth of the classes unless told otherwise, but no fewer than five; the
-        default schedule is in the manner of Li et al. 2023, five classes after a tenth of the
-        trials.
+        A proposal keeps a fifth of the classes unless told otherwise, a prefix two fifths, neither
+        fewer than five; the default schedule is in the manner of Li et al. 2023, five classes after
+        a tenth of the trials.
 
         Raises:
             GcbenchError: a parameter does not fit the grid.
         """
-        if self.proposes:
-            keep = min(classes, max(5, classes // 5)) if self.keep is None else self.keep
+        if self.proposes or self.prefixes:
+            share = classes // 5 if self.proposes else 2 * classes // 5
+            keep = min(classes, max(5, share)) if self.keep is None else self.keep
             if not 1 <= keep <= classes:
                 raise GcbenchError(
                     f"--keep {keep}: expected 1 to {classes}, the benchmark's classes"
@@ -94,7 +108,12 @@ EXHAUSTIVE = Strategy()
 
 
 def strategy_named(
-    name: str, *, delta: float | None = None, keep: int | None = None, stages: str | None = None
+    name: str,
+    *,
+    delta: float | None = None,
+    keep: int | None = None,
+    prefix: float | None = None,
+    stages: str | None = None,
 ) -> Strategy:
     """The strategy that a command line asks for.
 
@@ -110,7 +129,8 @@ def strategy_named(
     strategy = Strategy(name)
     for option, value, fits in (
         ("delta", delta, strategy.races),
-        ("keep", keep, strategy.proposes),
+        ("keep", keep, strategy.proposes or strategy.prefixes),
+        ("prefix", prefix, strategy.prefixes),
         ("stages", stages, name in ("adaptive-li2023", "staged")),
     ):
         if value is not None and not fits:
@@ -119,6 +139,10 @@ def strategy_named(
             )
     if delta is not None and not 0 <= delta < 1:
         raise GcbenchError(f"--delta {delta:g}: expected a chance from 0 to below 1")
+    if prefix is not None and not 0 < prefix < 1:
+        raise GcbenchError(f"--prefix {prefix:g}: expected a share between 0 and 1")
+    if strategy.prefixes:
+        strategy = replace(strategy, prefix=DEFAULT_PREFIX if prefix is None else prefix)
     if strategy.races:
         strategy = replace(strategy, delta=DEFAULT_DELTA if delta is None else delta, keep=keep)
     if strategy.staged:

@@ -9,6 +9,7 @@ import torch
 from gcbench.engine.calibration import by_hash
 from gcbench.engine.grid import encode_images, load_images
 from gcbench.engine.run import execute
+from gcbench.errors import GcbenchError
 from gcbench.method import Runtime, SampleKey
 from gcbench.plan import plan
 from gcbench.store import Store
@@ -67,3 +68,41 @@ def test_only_proposed_classes_are_evaluated_and_the_proposal_is_paid_for(method
     assert how["label"] == "propose+race keep=7 delta=0.001"
     assert how["evaluations_per_image"]["proposal"] == 3
     assert how["evaluations_per_image"]["race"] == pytest.approx(made.sum() / IMAGES, abs=1e-3)
+
+
+def test_prefix_race_starts_from_the_classes_that_were_followed(method, few, tmp_path):
+    strategy = strategy_named("prefix+race", keep=6, prefix=0.25)
+    store = Store(tmp_path).create()
+    (planned,) = plan([method], [few], store, trials=3, seed=0, strategy=strategy)
+    execute(planned)
+    values = planned.run.scores().values
+    made = np.isfinite(values)
+    assert (made[:, 0].sum(axis=1) == 6).all()
+    assert not (made.any(axis=1) & ~made[:, 0]).any()
+    (whole,) = plan([method], [few], store, trials=1, seed=0)
+    execute(whole)
+    first = whole.run.scores().values[:, 0]
+    np.testing.assert_allclose(values[:, 0][made[:, 0]], first[made[:, 0]], rtol=1e-5)
+    how = planned.run.summary["strategy"]
+    assert how["label"] == "prefix+race keep=6 prefix=0.25 delta=0.001"
+    assert how["evaluations_per_image"]["proposal"] == 94 * 0.25
+    assert how["evaluations_per_image"]["race"] == pytest.approx(made.sum() / IMAGES, abs=1e-3)
+
+
+def test_prefix_is_refused_where_there_is_no_sequence(registry, few, tmp_path):
+
+    cls = registry.method("dit")
+    dit = cls(cls.variant_named("mini"), Runtime())
+    strategy = strategy_named("prefix+race")
+    with pytest.raises(GcbenchError, match="dit reads no sequence whose beginning could rank"):
+        plan(
+            [dit], [registry.benchmark("mini-val")], Store(tmp_path),
+            trials=4, seed=0, strategy=strategy,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, -0.5])
+def test_prefix_that_is_no_part_of_the_sequence_is_refused(share):
+
+    with pytest.raises(GcbenchError, match="expected a share between 0 and 1"):
+        strategy_named("prefix+race", prefix=share)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import torch
 
     from gcbench.engine.near_ties import NearTies
+    from gcbench.nets.prefix import Followed
 
 Values = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -149,12 +150,28 @@ def _selected(
         proposed = method.propose(latent, drawn, candidates, batch_size).float().cpu().numpy()
         check_finite(method, proposed, keys)
         alive = adaptive.best(proposed[:, None], alive, strategy.keep or len(candidates))
-    rounds, rule = schedule(strategy, method.race_order(drawn.count, spread.sizes), spread)
+    order = method.race_order(drawn.count, spread.sizes)
+    known = None
+    if strategy.prefixes:
+        keep, share = strategy.keep or len(candidates), strategy.prefix or 0.0
+        found = method.follow_best(latent, drawn, order[0], candidates, share, keep, batch_size)
+        known = _known(found, (len(keys), drawn.count, len(candidates)), order[0])
+        alive = np.isfinite(known[:, order[0]])
+    rounds, rule = schedule(strategy, order, spread)
     values, made = evaluate_rounds(
-        method, latent, drawn, candidates, rounds, rule, alive, batch_size
+        method, latent, drawn, candidates, rounds, rule, alive, batch_size, known
     )
     check_finite(method, np.where(made, values, 0), keys)
     return values
+
+
+def _known(found: Followed, shape: tuple[int, int, int], trial: int) -> Values:
+    """Scores [n, K, C] of the classes that were followed in that trial, NaN elsewhere."""
+    known = np.full(shape, np.nan, np.float32)
+    columns = found.columns.cpu().numpy()
+    scores = found.log_likelihood.float().cpu().numpy()
+    np.put_along_axis(known[:, trial], columns, scores, axis=1)
+    return known
 
 
 def _assembled(parts: list[torch.Tensor], shape: tuple[int, int, int], size: int) -> Values:

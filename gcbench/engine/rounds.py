@@ -64,6 +64,7 @@ def evaluate_rounds(
     rule: Rule,
     alive: Mask,
     batch_size: int,
+    known: Scored | None = None,
 ) -> tuple[Scored, Mask]:
     """Scores [B, K, C] of the evaluations that were made, NaN elsewhere, and which those are.
 
@@ -71,15 +72,20 @@ def evaluate_rounds(
         rounds: the trials that each round adds.
         alive: [B, C], the classes that start. An image with one class left stops, but not before
             the first round.
+        known: [B, K, C], the first round's scores of those classes, where they are there already.
     """
     values = np.full((len(alive), drawn.count, alive.shape[1]), np.nan, np.float32)
-    made = np.zeros(values.shape, bool)
+    values = values if known is None else known.copy()
+    made = np.isfinite(values)
     visited: list[int] = []
     for index, trials in enumerate(rounds):
         active = np.flatnonzero((alive.sum(axis=1) > 1) | (index == 0))
         if not len(active):
             break
-        for work, cells in flat_batches(alive, active, trials, classes, batch_size):
+        there = index == 0 and known is not None
+        for work, cells in (
+            () if there else flat_batches(alive, active, trials, classes, batch_size)
+        ):
             values[cells] = method.score(latent, drawn, work).float().cpu().numpy()
             made[cells] = True
         visited += trials

@@ -76,12 +76,15 @@ def evaluations(
     if planned.strategy.exhaustive:
         return {"evaluations_per_image": grid}
     method, scored = planned.method, max(1, len(scores.sample_ids))
-    proposal = 0
+    proposal = 0.0
     if planned.strategy.proposes and isinstance(method, GenerativeMethod):
         proposal = method.proposal_evaluations or 0
+    if planned.strategy.prefixes:  # those that went on are counted with the race
+        left_behind = len(planned.spec.classes) - (planned.strategy.keep or 0)
+        proposal = left_behind * (planned.strategy.prefix or 0.0)
     parts = {
         "race": float(scores.evaluations().sum()) / scored,
-        "proposal": float(proposal),
+        "proposal": proposal,
         "calibration": calibration.get("evaluations", 0) / scored,
         "precision": again / scored,
     }

@@ -70,6 +70,38 @@ def block(
     return feed_forward(layout, kept, w13, w2)
 
 
+def block_behind(
+    layout: Layout,
+    x: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    class_value: Tensor,
+    past: tuple[Tensor, Tensor] | None,
+    wqkv: Tensor,
+    wo: Tensor,
+    w13: Tensor,
+    w2: Tensor,
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """A whole block on rows ``[E, R, dim]`` that come after others.
+
+    Args:
+        layout, x, cos, sin, class_value, wqkv, wo, w13, w2: as for :func:`block`.
+        past: keys and values of the rows before ``[E, H, L, hd]``; None: these are the first.
+
+    Returns:
+        ``[E, R, dim]``, and the keys and values ``[E, H, L + R, hd]`` of all rows.
+    """
+    q, k, v = _qkv(layout, x, cos, sin, wqkv)
+    if past is not None:
+        k, v = torch.cat([past[0], k], dim=2), torch.cat([past[1], v], dim=2)
+    rows, length = q.shape[2], k.shape[2]
+    visible = torch.ones(rows, length, dtype=torch.bool, device=x.device).tril(length - rows)
+    y, share = weighted_values(q, k, v, visible)
+    y = (y + share * class_value).to(v.dtype)
+    kept = x + _linear(layout, y.transpose(1, 2).flatten(2), wo)
+    return feed_forward(layout, kept, w13, w2), (k, v)
+
+
 def shared_attention(
     layout: Layout, x: Tensor, cos: Tensor, sin: Tensor, wqkv: Tensor, wo: Tensor
 ) -> tuple[Tensor, Tensor]:
@@ -146,21 +178,37 @@ def blocked_attention(
 
     On a CPU in bfloat16, compiled, half the time of PyTorch's fused kernel.
     """
-    length, scale = q.shape[2], 1 / math.sqrt(q.shape[3])
+    length = q.shape[2]
     parts, shares = [], []
     for start in range(0, length, QUERY_BLOCK):
         stop = min(start + QUERY_BLOCK, length)
         rows = torch.arange(start, stop, stride, device=q.device)  # [R]
         visible = torch.arange(stop, device=q.device) <= rows[:, None]
-        scores = (q[:, :, start:stop:stride] @ k[:, :, :stop].transpose(2, 3)).float() * scale
-        scores = scores.masked_fill(~visible, float("-inf"))
-        peak = scores.amax(3, keepdim=True).clamp_min(0)  # the further key's score is 0
-        weights, own = (scores - peak).exp(), (-peak).exp()
-        total = 1 / (weights.sum(3, keepdim=True) + own)
-        y, share = (weights.to(v.dtype) @ v[:, :, :stop]) * total, own * total
+        y, share = weighted_values(
+            q[:, :, start:stop:stride], k[:, :, :stop], v[:, :, :stop], visible
+        )
         parts.append((y if class_value is None else y + share * class_value).to(v.dtype))
         shares.append(share)
     return torch.cat(parts, dim=2), torch.cat(shares, dim=2)
+
+
+def weighted_values(q: Tensor, k: Tensor, v: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
+    """What the visible keys give to each query, and the share of a further key of score 0.
+
+    Args:
+        q: ``[E, H, R, hd]``.
+        k, v: ``[E, H, L, hd]``.
+        visible: bool ``[R, L]``.
+
+    Returns:
+        ``[E, H, R, hd]`` and ``[E, H, R, 1]``, float32.
+    """
+    scores = (q @ k.transpose(2, 3)).float() / math.sqrt(q.shape[3])
+    scores = scores.masked_fill(~visible, float("-inf"))
+    peak = scores.amax(3, keepdim=True).clamp_min(0)  # the further key's score
+    weights, own = (scores - peak).exp(), (-peak).exp()
+    total = 1 / (weights.sum(3, keepdim=True) + own)
+    return (weights.to(v.dtype) @ v) * total, own * total
 
 
 def fused_attention(

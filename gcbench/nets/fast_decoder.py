@@ -28,6 +28,9 @@ LOGITS_AT_ONCE = 1 << 22
 STREAM_AT_ONCE = 1 << 18
 
 
+Past = tuple[Tensor, Tensor]  # keys and values [E, H, L, hd]
+
+
 @dataclass(frozen=True)
 class FastOptions:
     """What is done; each can be left out to see what it is worth (``gcbench speed``).
@@ -169,6 +172,41 @@ class FastDecoder:
             alone = self._rows(self.class_hidden[classes], of.first_target[pair])
             rows = torch.cat([alone[:, None], rows], dim=1)
         return rows[:count]
+
+    def advance(
+        self, of: Sequences, classes: Tensor, rows: range, past: list[Past] | None
+    ) -> tuple[Tensor, list[Past]]:
+        """Part of the sequences of one pair under E classes, uncompiled, from where others ended.
+
+        Args:
+            of: a single pair.
+            classes: int64 ``[E]``.
+            rows: of the sequence, after those of ``past``, from one that predicts a token.
+            past: keys and values of the rows before, by layer; None: there are none.
+
+        Returns:
+            ``log p(token | class, tokens before)`` ``[E, R]`` of what these rows predict, of the
+            first token too where they begin the sequence; and the keys and values
+            ``[E, H, L, hd]`` of all rows so far, by layer.
+        """
+        span = slice(rows.start, rows.stop)
+        x = of.x[:, span].float().expand(len(classes), -1, -1)
+        cos, sin = (t.contiguous() for t in of.rope[:, span, None].unbind(-1))
+        reached = []
+        for index, layer in enumerate(self.layers):
+            before = None if past is None else past[index]
+            weights = (layer.wqkv, layer.wo, layer.w13, layer.w2)
+            value = layer.class_value[classes]
+            x, keys = parts.block_behind(self.layout, x, cos, sin, value, before, *weights)
+            reached.append(keys)
+        x = x[:, :: of.stride]
+        first = rows.start // of.stride
+        targets = of.targets[:, first : first + x.shape[1]].expand(len(classes), -1)
+        found = self._rows(x.flatten(0, 1), targets.flatten()).view(len(classes), -1)
+        if of.first_target is not None and past is None:
+            alone = self._rows(self.class_hidden[classes], of.first_target.expand(len(classes)))
+            found = torch.cat([alone[:, None], found], dim=1)
+        return found, reached
 
     def _rows(self, x: Tensor, targets: Tensor) -> Tensor:
         """``log p(target)`` of rows ``[R, dim]``, a bounded number of logits at a time."""
