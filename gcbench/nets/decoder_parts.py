@@ -203,7 +203,7 @@ def weighted_values(q: Tensor, k: Tensor, v: Tensor, visible: Tensor) -> tuple[T
     Returns:
         ``[E, H, R, hd]`` and ``[E, H, R, 1]``, float32.
     """
-    scores = (q @ k.transpose(2, 3)).float() / math.sqrt(q.shape[3])
+    scores = (q @ k.transpose(2, 3)).float() * (1 / math.sqrt(q.shape[3]))
     scores = scores.masked_fill(~visible, float("-inf"))
     peak = scores.amax(3, keepdim=True).clamp_min(0)  # the further key's score
     weights, own = (scores - peak).exp(), (-peak).exp()
