@@ -48,7 +48,8 @@ class Options:
         contrast_steps, contrast_size: most steps of a contrastive sample, and their length.
         separation: the probability that a real image has the larger logit at which contrastive
             samples get one more step.
-        window: training steps that this probability is averaged over.
+        window: training steps that this probability is averaged over; published: those of 1000
+            images.
         tiles: squares along a side of a collage.
         attacked_images: held-out images that an evaluation attacks, the first ones.
     """
