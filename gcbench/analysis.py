@@ -62,6 +62,18 @@ class Analysis(Run):
             _write(self.path / "tokens.npz", whole)
         super().finish(summary)
 
+    def every_image(self) -> tuple[list[str], TokenResults] | None:
+        """The ids and results of the images whose shards are there; None where there are none.
+
+        Raises:
+            GcbenchError: a file is damaged.
+        """
+        there = [s for s in self.shards() if s.sample_ids and self.token_file(s.index).is_file()]
+        if not there:
+            return None
+        ids = [id for shard in there for id in shard.sample_ids]
+        return ids, joined([_read(self.token_file(s.index), TokenResults) for s in there])
+
     @property
     def tokens(self) -> TokenSummary | None:
         """What all images' tokens say; None while the analysis is unfinished.

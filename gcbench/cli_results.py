@@ -75,8 +75,16 @@ def stored(results: tuple[Path, ...], suite: str) -> tuple[list[Any], list[Any]]
     show_default=True,
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Write here instead of printing.")
+@click.option(
+    "--data-root",
+    type=click.Path(path_type=Path),
+    envvar="GCBENCH_DATA",
+    help="Where images lie that a figure shows.",
+)
 @results_folders
+@click.pass_context
 def report(
+    ctx: click.Context,
     table: int | None,
     figure: str | None,
     everything: bool,
@@ -85,10 +93,12 @@ def report(
     source: str,
     format_: str,
     out: Path | None,
+    data_root: Path | None,
     results: tuple[Path, ...],
 ) -> None:
     """A table or figure of the paper, from stored runs, from the paper, or side by side."""
     from gcbench.analysis import Analyses
+    from gcbench.registry import Registry
     from gcbench.report.publish import publish
     from gcbench.store import Store
 
@@ -100,6 +110,7 @@ def report(
         [run for store in stores for run in store.runs()],
         [record for store in stores for record in store.tokenizers()],
         [analysis for folder in folders for analysis in Analyses(folder).runs()],
+        lambda name: Registry(ctx.obj or ()).benchmark(name, data_root),
         table=table,
         figure=figure,
         everything=everything,

@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from gcbench.analysis import Analysis
+from gcbench.bench import Benchmark
 from gcbench.errors import GcbenchError, unknown_name
 from gcbench.report.committed import regenerate
 from gcbench.report.render import render
 from gcbench.report.tables import build_table
 from gcbench.store import Run, atomic_path
 
-# The paper's numbers of figures.
-NUMBERED = {
-    "3": "token-maps",
-    "4": "token-accuracy",
-    "5": "token-prefix",
-    "6": "accuracy-cost",
-    "8": "token-discarded",
-    "9": "token-maps-more",
-}
-
 
 def publish(
     runs: Sequence[Run],
     tokenizers: Sequence[Mapping[str, Any]],
-    analyses: Sequence[Analysis] = (),
+    analyses: Sequence[Analysis],
+    benchmark: Callable[[str], Benchmark],
     *,
     table: int | None,
     figure: str | None,
@@ -40,6 +31,9 @@ def publish(
 ) -> str:
     """Makes exactly one of a table, a figure or all tables; returns what the terminal shows.
 
+    Args:
+        benchmark: the benchmark of a name, for figures that show its images.
+
     Raises:
         GcbenchError: none or several were asked for, a name is unknown, or `out` is missing or
             cannot be written.
@@ -47,21 +41,14 @@ def publish(
     if (table is not None) + (figure is not None) + everything != 1:
         raise GcbenchError("nothing or too much to report", hint="give --table, --figure or --all")
     if figure is not None:
-        from gcbench.report.cost import accuracy_cost
-        from gcbench.report.figures import FIGURES, save
-        from gcbench.report.reliability import reliability_curves
-        from gcbench.report.token_figures import TOKEN_FIGURES
-        from gcbench.report.tokenizers import tokenizer_robustness
+        from gcbench.report.drawings import NUMBERED, drawings
+        from gcbench.report.figures import save
 
-        drawings = {name: partial(draw, runs, suite) for name, draw in FIGURES.items()}
-        drawings["accuracy-cost"] = partial(accuracy_cost, runs, suite)
-        drawings["reliability"] = partial(reliability_curves, runs, suite)
-        drawings["tokenizer-robustness"] = partial(tokenizer_robustness, tokenizers, suite)
-        drawings |= {name: partial(draw, analyses, suite) for name, draw in TOKEN_FIGURES.items()}
-        drawings |= {number: drawings[name] for number, name in NUMBERED.items()}
-        if figure not in drawings:
-            raise unknown_name("figure", figure, drawings)
-        written = save(drawings[figure](), _needed(out, "file, without suffix,"))
+        named = drawings(runs, tokenizers, analyses, suite, benchmark)
+        known = named | {number: named[name] for number, name in NUMBERED.items()}
+        if figure not in known:
+            raise unknown_name("figure", figure, known)
+        written = save(known[figure].draw(), _needed(out, "file, without suffix,"))
         return "".join(f"wrote {file}\n" for file in written)
     if everything:
         folder = _needed(out, "folder")
