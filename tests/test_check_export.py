@@ -75,6 +75,7 @@ def test_nothing_is_published_about_a_stand_in(gcbench):
     assert result.stderr.splitlines()[0] == (
         "error: no number is published for the suite mini: there is nothing to check it against"
     )
+    assert gcbench("report", "--check", "--all", "--out", "x").exit_code == 2
     with pytest.raises(GcbenchError, match="distances without intervals"):
         check([], "imagenet", 3)
 
