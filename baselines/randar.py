@@ -53,6 +53,7 @@ class RandAR(LlamaGenTokens):
     summary = "any-order autoregressive transformer, averaged over random token orders"
     variants: ClassVar[tuple[Variant, ...]] = (
         mini_variant("mini-randar", "trained on random orders"),
+        mini_variant("mini-randar-noise", "trained with latent noise", "mini-noise"),
         mini_variant(
             "mini-randar-pairs", "two garments side by side", "pairs", "fashion-pairs-100"
         ),
