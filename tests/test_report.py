@@ -40,20 +40,16 @@ def test_a_trial_count_uses_the_first_trials_and_the_rule_of_its_row(store: Stor
     assert cell(table, ("Lower bound",), "K=5").status == "missing"
 
 
-def test_a_missing_cell_is_a_dash_with_the_command_that_fills_it(store: Store) -> None:
+def test_a_missing_cell_is_a_dash_and_named_below_the_table(store: Store) -> None:
     record(store, "randar", "mini-val", hits(7, 10), trials=5)
     table = measured(store)
     assert cell(table, ("random", "5"), "mini-val").value == 0.7
     assert cell(table, ("random", "10"), "mini-val") == Cell(None, "missing")
-    assert (
-        "Missing: randar (mini) on mini-r, mini-s, mini-a, mini-val, K=20. To fill: "
-        "`gcbench run --method randar --variant mini --bench mini-r,mini-s,mini-a,mini-val "
-        "--trials 20`"
-    ) in general(table)
-    assert (
-        "Missing: randar-raster (mini) on mini-val, mini-r, mini-s, mini-a, K=1. To fill: "
-        "`gcbench run --method randar-raster --variant mini --bench mini-val,mini-r,mini-s,mini-a`"
-    ) in general(table)
+    text = general(table)
+    assert "Missing on mini-val: randar (mini), K=10, 20.\n" in text
+    assert "Missing on mini-r, mini-s, mini-a: randar (mini), K=1, 2, 5, 10, 20.\n" in text
+    assert "Missing on mini-val, mini-r, mini-s, mini-a: randar-raster (mini), K=1.\n" in text
+    assert "`gcbench status --suite mini --table 1` gives the commands" in text
     assert "| Raster | 1 | — | — | — | — |" in render(table, "md")
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from gcbench.report.cells import Cell, Column, Comparison, Footnote, Grid, Mark, Notes, Position
-from gcbench.report.evidence import Evidence, Measurements, deviations, run_command
-from gcbench.report.slots import Slot
-from gcbench.report.wanted import Wanted, filling_runs, lacking
+from gcbench.report.evidence import Evidence, Measurements, deviations
+from gcbench.report.slots import Gap, Slot
+from gcbench.report.wanted import Wanted
 from gcbench.stats import holm, mcnemar_exact
 
 SIGNIFICANCE = 0.05
@@ -15,7 +15,11 @@ DECIMALS = 3  # as in the paper
 
 
 def measured_grid(
-    asked: Wanted, comparisons: Sequence[Comparison], measurements: Measurements, notes: Notes
+    asked: Wanted,
+    suite: str,
+    comparisons: Sequence[Comparison],
+    measurements: Measurements,
+    notes: Notes,
 ) -> tuple[Grid, dict[Position, Evidence]]:
     """The cells that a table asks for, and the evidence behind them.
 
@@ -44,7 +48,7 @@ def measured_grid(
     rows, columns = range(len(asked.rows)), range(len(asked.columns))
     cells = tuple(tuple(cell((r, c)) for c in columns) for r in rows)
     _remark_on_images(evidence, notes)
-    _remark_on_gaps(asked, evidence, notes)
+    _remark_on_gaps(asked, suite, evidence, notes)
     heads = tuple(Column(name, "measured", DECIMALS) for name in asked.columns)
     return Grid(heads, cells), evidence
 
@@ -122,18 +126,41 @@ def _remark_on_images(evidence: Mapping[Position, Evidence], notes: Notes) -> No
         notes.general.append(f"Images per cell: {listed}.")
 
 
-def _remark_on_gaps(asked: Wanted, evidence: Mapping[Position, Evidence], notes: Notes) -> None:
-    """Names the runs that are missing or partial, with the commands that fill the gaps."""
+def _remark_on_gaps(
+    asked: Wanted, suite: str, evidence: Mapping[Position, Evidence], notes: Notes
+) -> None:
+    """Names what is missing, and why nothing can fill it; the commands that complete partial runs.
+
+    The text depends on what is stored alone. Which gaps a run can fill depends on the variants that
+    there are, too: `gcbench status` knows.
+    """
     missing = [slot for position, slot in asked.cells() if position not in evidence]
-    for slot, benchmarks in filling_runs(missing):
-        counts = f"K={slot.trials}" + (f", T={slot.timesteps}" if slot.timesteps else "")
-        notes.general.append(
-            f"Missing: {slot.method} ({slot.variant}) on {', '.join(benchmarks)}, {counts}. "
-            f"To fill: `{run_command(slot, benchmarks)}`"
-        )
-    reasons = dict.fromkeys(reason for slot in missing if (reason := lacking(slot)))
+    slots = [slot for slot in missing if isinstance(slot, Slot)]
+    for where, what in _grouped(slots).items():
+        notes.general.append(f"Missing on {', '.join(where)}: {'; '.join(what)}.")
+    if slots:
+        command = f"gcbench status --suite {suite} --table {asked.number}"
+        notes.general.append(f"`{command}` gives the commands that fill what runs can fill.")
+    reasons = dict.fromkeys(slot.reason for slot in missing if isinstance(slot, Gap))
     if reasons:
         notes.general.append(f"Missing, and no run can fill it: there is {', '.join(reasons)}.")
     partial = [cell for cell in evidence.values() if cell.status == "partial"]
     for command in dict.fromkeys(cell.command for cell in partial):
         notes.general.append(f"Partial. To complete: `{command}`")
+
+
+def _grouped(slots: Sequence[Slot]) -> dict[tuple[str, ...], list[str]]:
+    """Benchmarks -> what is missing on just these, in words."""
+    trials: dict[tuple[str, str, int | None, str], set[int]] = {}
+    for slot in slots:
+        of = (slot.method, slot.variant, slot.timesteps, slot.benchmark)
+        trials.setdefault(of, set()).add(slot.trials)
+    benchmarks: dict[str, list[str]] = {}
+    for (method, variant, timesteps, benchmark), counts in trials.items():
+        repeated = f", T={timesteps}" if timesteps else ""
+        what = f"{method} ({variant}), K={', '.join(map(str, sorted(counts)))}{repeated}"
+        benchmarks.setdefault(what, []).append(benchmark)
+    grouped: dict[tuple[str, ...], list[str]] = {}
+    for what, where in benchmarks.items():
+        grouped.setdefault(tuple(where), []).append(what)
+    return grouped

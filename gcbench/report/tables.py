@@ -64,7 +64,7 @@ def build_table(
     if source != "paper":
         measurements, asked = Measurements(runs), wanted(number, suite)
         comparisons = _comparisons(layout, printed.fields, asked.rows, asked.columns)
-        grid, evidence = measured_grid(asked, comparisons, measurements, notes)
+        grid, evidence = measured_grid(asked, suite, comparisons, measurements, notes)
         halves.append((asked.rows, grid))
         validation.append(chosen.name("in-val"))
         provenance = _provenance(list(evidence.values()), measurements)
