@@ -55,6 +55,9 @@ class RandAR(LlamaGenTokens):
         mini_variant("mini-randar", "trained on random orders"),
         mini_variant("mini-randar-noise", "trained with latent noise", "mini-noise"),
         mini_variant(
+            "mini-randar-maskgit", "on MaskGIT's tokens", "mini-maskgit", tokenizer="maskgit"
+        ),
+        mini_variant(
             "mini-randar-pairs", "two garments side by side", "pairs", "fashion-pairs-100"
         ),
         imagenet_variant("l", SIZES["l"], published("randar-paper-l"), "the paper's RandAR-L"),
