@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,12 @@ def stored(results: tuple[Path, ...], suite: str) -> tuple[list[Any], list[Any]]
     "--all", "everything", is_flag=True, help="All measured tables, into the folder --out."
 )
 @click.option(
+    "--html",
+    "site",
+    type=click.Path(path_type=Path),
+    help="Everything as pages that open from disk, into this folder.",
+)
+@click.option(
     "--check",
     "check_published",
     is_flag=True,
@@ -88,6 +95,7 @@ def report(
     table: int | None,
     figure: str | None,
     everything: bool,
+    site: Path | None,
     check_published: bool,
     suite: str,
     source: str,
@@ -103,16 +111,29 @@ def report(
     from gcbench.store import Store
 
     if check_published:
-        if figure is not None or everything:
+        if figure is not None or everything or site is not None:
             raise GcbenchError("--check prints lines, no figure and no files", hint="give it alone")
         _check(results, suite, table)
-    folders = [] if source == "paper" else existing(results) or default_results(suite)
-    stores = [Store(folder) for folder in folders]
-    text = publish(
+    # The pages are about runs whatever the source of their tables.
+    measured = site is not None or source != "paper"
+    folders = (existing(results) or default_results(suite)) if measured else []
+    stores, registry = [Store(folder) for folder in folders], Registry(ctx.obj or ())
+    kept = (
         [run for store in stores for run in store.runs()],
         [record for store in stores for record in store.tokenizers()],
         [analysis for folder in folders for analysis in Analyses(folder).runs()],
-        lambda name: Registry(ctx.obj or ()).benchmark(name, data_root),
+    )
+    load = partial(registry.benchmark, data_root=data_root)
+    if site is not None:
+        from gcbench.site.build import build_site
+
+        _alone("--html", table, figure, everything, out)
+        count = build_site(*kept, registry, load, suite=suite, source=source, out=site)
+        click.echo(f"wrote {site / 'index.html'} and {count - 1:,} more pages")
+        return
+    text = publish(
+        *kept,
+        load,
         table=table,
         figure=figure,
         everything=everything,
@@ -122,6 +143,14 @@ def report(
         out=out,
     )
     click.echo(text, nl=False)
+
+
+def _alone(option: str, *others: object) -> None:
+    if any(other not in (None, False) for other in others):
+        raise GcbenchError(
+            f"{option} together with --table, --figure, --all or --out",
+            hint=f"{option} shows everything and names its own folder",
+        )
 
 
 def _check(results: tuple[Path, ...], suite: str, table: int | None) -> None:

@@ -57,8 +57,9 @@ RANKS = {
     "executors": 7,
     "session": 8,
     "status": 7,
-    "cli_results": 8,
-    "cli": 9,
+    "site": 8,
+    "cli_results": 9,
+    "cli": 10,
 }
 HEAVY = ("torch", "numpy", "pandas", "pyarrow", "matplotlib", "PIL", "scipy", "diffusers", "timm")
 

@@ -112,24 +112,8 @@ class Evidence:
     @property
     def command(self) -> str:
         """The command that completes a partial run."""
-        spec = self.run.spec
-        slot = Slot(
-            spec["method"],
-            spec["variant"],
-            spec["benchmark"],
-            trials=spec["trials"],
-            timesteps=_repeated_timesteps(spec),
-        )
-        options = {
-            "subset": (self.subset, "full"),
-            "seed": (spec["seed"], 0),
-            "precision": (spec["precision"], "fp32"),
-            "protocol": (_protocol_name(spec), "independent"),
-            # A finished run that lacks images could not read them.
-            "rerun": ("failed" if self.run.summary is not None else "missing", "missing"),
-        }
-        given = (f" --{k} {value}" for k, (value, default) in options.items() if value != default)
-        return run_command(slot) + "".join(given)
+        # A finished run that lacks images could not read them.
+        return command_of(self.run) + (" --rerun failed" if self.run.summary is not None else "")
 
     @property
     def preference(self) -> tuple[Any, ...]:
@@ -246,6 +230,26 @@ def run_command(slot: Slot, benchmarks: Sequence[str] = ()) -> str:
     )
     options = {"trials": slot.trials if slot.trials > 1 else None, "timesteps": slot.timesteps}
     return command + "".join(f" --{k} {v}" for k, v in options.items() if v is not None)
+
+
+def command_of(run: Run) -> str:
+    """The command that makes a run, or goes on with it."""
+    spec = run.spec
+    slot = Slot(
+        spec["method"],
+        spec["variant"],
+        spec["benchmark"],
+        trials=spec["trials"],
+        timesteps=_repeated_timesteps(spec),
+    )
+    options = {
+        "subset": (spec["subset"], "full"),
+        "seed": (spec["seed"], 0),
+        "precision": (spec["precision"], "fp32"),
+        "protocol": (_protocol_name(spec), "independent"),
+    }
+    given = (f" --{k} {value}" for k, (value, default) in options.items() if value != default)
+    return run_command(slot) + "".join(given)
 
 
 def _protocol_name(spec: Mapping[str, Any]) -> str:

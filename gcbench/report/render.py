@@ -190,7 +190,7 @@ def html_table(table: Table) -> str:
 
     heads = [*table.headings, *_labels(table)]
     lines = [
-        '<div class="table">',
+        f'<div class="table" role="region" tabindex="0" aria-label="Table {table.number}">',
         "<table>",
         f"<caption><strong>{html.escape(_caption(table))}</strong><br>",
         f"{html.escape(table.source_line)}</caption>",
