@@ -6,12 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from conftest import ROOT
 from gcbench.confidence import fit_temperature, negative_log_likelihood, reliability
 from gcbench.engine.run import execute
 from gcbench.errors import GcbenchError
 from gcbench.report.figures import save
 from gcbench.report.reliability import calibration_table, log_posteriors, reliability_curves
 from gcbench.scores import log_posterior
+from gcbench.store import Store
 from gcbench.strategy import strategy_named
 
 SCORES = arrays(np.float64, (12, 4), elements=st.floats(-50, 50))
@@ -120,9 +122,6 @@ def test_race_has_no_posterior(plan_toy):
 
 
 def test_reliability_figure_is_the_same_each_time(tmp_path):
-    from conftest import ROOT
-    from gcbench.store import Store
-
     runs = Store(ROOT / "results" / "mini").runs()
     written = [save(reliability_curves(runs, "mini"), tmp_path / name) for name in "ab"]
     assert [f.read_bytes() for f in written[0]] == [f.read_bytes() for f in written[1]]

@@ -64,7 +64,8 @@ def test_repeated_timesteps_are_a_run_of_their_own(run):
 def test_a_race_over_timesteps_leaves_evaluations_out(run):
     (stored,) = run(trials=100, strategy="race")
     assert not stored.scores().exhaustive
-    assert stored.summary["evaluations_per_image"] < 1000
+    # The calibration takes the whole grid of all ten images, so here the race saves nothing at all.
+    assert stored.summary["strategy"]["evaluations_per_image"]["race"] < 600
 
 
 @pytest.mark.parametrize(
