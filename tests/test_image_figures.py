@@ -78,8 +78,11 @@ def test_orders_need_scores_of_single_orders(draw):
 def test_errors_are_images_that_one_method_alone_gets_right(draw, analyses, registry, analysed):
     figure = draw("errors", analyses=analyses if analysed else [])
     known, labels = pixels(registry), registry.benchmark("mini-val").label_space.labels
-    runs = {r.spec["method"]: r for r in RUNS if r.spec["benchmark"] == "mini-val"}
-    randar = runs["randar"].predictions().set_index("sample_id")["mean@20"]
+    wanted = ("randar", "mini", "mini-val")
+    (run,) = (
+        r for r in RUNS if tuple(r.spec[k] for k in ("method", "variant", "benchmark")) == wanted
+    )
+    randar = run.predictions().set_index("sample_id")["mean@20"]
     maps = rival_maps(analyses[0])
     images = mapped = maps_shown = 0
     for part in figure.subfigs:

@@ -204,7 +204,7 @@ def test_gallery_shows_stored_answers_posteriors_and_maps(pages, registry, analy
     for id, card in cards.items():
         answers, posteriors = card.split("<details>")
         for run, stored in zip(runs, tables, strict=True):
-            row, at = stored.loc[id], f"mean@{run.spec['trials']}"
+            row, at = stored.loc[id], run.summary["metrics"]["at"]
             share = row["posterior"][run.spec["classes"].index(row[at])]
             found = re.search(rf"{re.escape(run.name)}\.html.*?</tr>", answers, re.DOTALL)[0]
             assert labels[row[at]].replace("&", "&amp;") in found
