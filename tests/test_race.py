@@ -97,7 +97,8 @@ def test_images_are_raced_apart():
 def test_variance_that_grows_with_the_gap_drops_no_more(values, pooled, spend):
     flat = stay(values, pooled=pooled, spend=spend)
     growing = stay(values, pooled=pooled, slope=2.0, spend=spend)
-    assert not (flat & ~growing).any()
+    # As many, not the same ones, as above.
+    assert (flat.sum(axis=1) <= growing.sum(axis=1)).all()
 
 
 def test_spread_of_equal_noise_is_level():

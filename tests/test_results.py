@@ -34,7 +34,8 @@ def test_every_cell_of_the_mini_suite_is_measured_in_full(method, trials, benchm
     found = [
         run
         for run in RUNS
-        if (run.spec["method"], run.spec["benchmark"]) == (method, benchmark)
+        if (run.spec["method"], run.spec["variant"]) == (method, "mini")
+        and run.spec["benchmark"] == benchmark
         and (run.spec["subset"], run.spec["trials"]) == ("full", trials)
     ]
     (run,) = found
