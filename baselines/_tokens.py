@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from functools import cached_property
 from math import isqrt
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from gcbench.checkpoint import Shipped, published
 from gcbench.errors import GcbenchError
-from gcbench.method import AutoregressiveMethod, Method, Variant
+from gcbench.method import Method, Variant
+from gcbench.sequential import SequentialMethod
 
 if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
 
     from gcbench.checkpoint import Checkpoint
-    from gcbench.method import Trials
     from gcbench.nets.fast_decoder import FastDecoder
     from gcbench.nets.llamagen_gpt import LlamaGenGPT
     from gcbench.nets.llamagen_vq import VQModel
     from gcbench.nets.maskgit_vq import MaskGITVQ
-    from gcbench.nets.prefix import Followed
     from gcbench.nets.randar import RandAR
-    from gcbench.nets.sequences import Sequences
 
 
 def check_vocabulary(method: Method, predicted: int, codebook: int) -> None:
@@ -82,13 +78,10 @@ def mini_variant(
     )
 
 
-class LlamaGenTokens(AutoregressiveMethod):
+class LlamaGenTokens(SequentialMethod):
     """A method that scores the tokens of an ADM centre crop, LlamaGen's or MaskGIT's."""
 
     features = ("shared first layer", "cut last layer")
-    reads_prefixes: ClassVar[bool] = True
-    model: RandAR | LlamaGenGPT
-    fast: FastDecoder | None
     tokenizer: VQModel | MaskGITVQ
 
     @property
@@ -140,32 +133,6 @@ class LlamaGenTokens(AutoregressiveMethod):
             cut_last_layer="cut last layer" not in self.runtime.without,
         )
         return FastDecoder(network, options)
-
-    @cached_property
-    def decoder(self) -> FastDecoder:
-        """What reads sequences piece by piece, on the reference path too."""
-        from gcbench.nets.fast_decoder import FastDecoder, FastOptions
-
-        return self.fast or FastDecoder(self.model, FastOptions())
-
-    @abstractmethod
-    def sequences_of(self, latent: torch.Tensor, trials: Trials, trial: int) -> Sequences:
-        """The sequences that one trial reads of the images of `latent` [B, ...]."""
-
-    def follow_best(
-        self,
-        latent: torch.Tensor,
-        trials: Trials,
-        trial: int,
-        classes: torch.Tensor,
-        share: float,
-        keep: int,
-        batch_size: int,
-    ) -> Followed:
-        from gcbench.nets.prefix import follow_best
-
-        of, candidates = self.sequences_of(latent, trials, trial), classes.to(latent.device)
-        return follow_best(self.decoder, of, candidates, share, keep, batch_size)
 
     def decoder_flops(self, length: int, classes: int = 1) -> float:
         """Matrix products and causal attention of a decoder over `length` rows.

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     import torch
 
     from gcbench.nets.llamagen_gpt import LlamaGenGPT
-    from gcbench.nets.sequences import Sequences
 
 # Official configurations; a token covers 16 x 16 pixels.
 SIZES: dict[str, dict[str, Any]] = {
@@ -41,7 +40,6 @@ class LlamaGen(LlamaGenTokens):
             image_size=384,
         ),
     )
-    proposal_evaluations: ClassVar[int | None] = 3  # a forward and a backward pass
     model: LlamaGenGPT
 
     def load(self) -> None:
@@ -70,22 +68,8 @@ class LlamaGen(LlamaGenTokens):
         with self.arithmetic():
             return TokenScores(self.model.token_log_likelihood(tokens[pair], classes), raster)
 
-    def sequences_of(self, latent: torch.Tensor, trials: Trials, trial: int) -> Sequences:
-        from gcbench.nets.sequences import sequences
-
-        return sequences(self.model, latent)
-
-    def propose(
-        self, latent: torch.Tensor, trials: Trials, classes: torch.Tensor, batch_size: int
-    ) -> torch.Tensor:
-        """First-order log-likelihoods [B, C]; see gcbench.nets.proposal."""
-        import torch
-
-        from gcbench.nets.proposal import first_order_scores
-
-        candidates = classes.to(latent.device)
-        batches = latent.split(max(1, batch_size // 4))  # what the gradient needs is kept
-        return torch.cat([first_order_scores(self.model, t, None, candidates) for t in batches])
+    def read(self, latent: torch.Tensor, trials: Trials, trial: int) -> tuple[torch.Tensor, None]:
+        return latent, None
 
     def flops_per_evaluation(self) -> float:
         """Matrix products and causal attention of one sequence of N tokens."""

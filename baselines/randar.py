@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from gcbench.nets.randar import RandAR as Network
-    from gcbench.nets.sequences import Sequences
 
 # Official configurations at 256 px: 16 x 16 tokens of LlamaGen's tokenizer, ImageNet's classes.
 SIZES: dict[str, dict[str, Any]] = {
@@ -78,7 +77,6 @@ class RandAR(LlamaGenTokens):
     preprocessing_options = frozenset({"crop", "latent_noise"})
     default_trials = 20
     max_trials: ClassVar[int | None] = None
-    proposal_evaluations: ClassVar[int | None] = 3  # a forward and a backward pass
     model: Network
 
     def __init__(self, variant: Variant, runtime: Runtime):
@@ -186,30 +184,14 @@ class RandAR(LlamaGenTokens):
             raster = self.model.token_log_likelihood(seen[pair], classes, orders[pair])
         return TokenScores(raster.gather(1, orders[pair]), orders)
 
-    def sequences_of(self, latent: torch.Tensor, trials: Trials, trial: int) -> Sequences:
+    def read(
+        self, latent: torch.Tensor, trials: Trials, trial: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         import torch
 
-        from gcbench.nets.sequences import sequences
-
         rows = torch.arange(len(latent))
-        seen = self.tokens(latent, trials, rows, torch.full_like(rows, trial))  # [B, N]
-        return sequences(self.model, seen, trials.draws["order"][:, trial].to(latent.device))
-
-    def propose(
-        self, latent: torch.Tensor, trials: Trials, classes: torch.Tensor, batch_size: int
-    ) -> torch.Tensor:
-        """First-order log-likelihoods [B, C] in the first order; see gcbench.nets.proposal."""
-        import torch
-
-        from gcbench.nets.proposal import first_order_scores
-
-        rows = torch.arange(len(latent))
-        seen = self.tokens(latent, trials, rows, torch.zeros_like(rows))  # [B, N]
-        orders = trials.draws["order"][:, 0].to(latent.device)  # [B, N]
-        at_once = max(1, batch_size // 4)  # what the gradient needs is kept
-        batches = zip(seen.split(at_once), orders.split(at_once), strict=True)
-        candidates = classes.to(latent.device)
-        return torch.cat([first_order_scores(self.model, t, o, candidates) for t, o in batches])
+        seen = self.tokens(latent, trials, rows, torch.full_like(rows, trial))
+        return seen, trials.draws["order"][:, trial].to(latent.device)
 
     def flops_per_evaluation(self) -> float:
         """Matrix products and causal attention of one sequence of 2N tokens."""

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import nn
 
-    from gcbench.nets.prefix import Followed
     from gcbench.scores import TrialDesign
 
 Network = TypeVar("Network", bound="nn.Module")
@@ -313,14 +312,7 @@ class DiscriminativeMethod(Method):
 
 
 class GenerativeMethod(Method):
-    """One evaluation scores one image under one class in one trial.
-
-    `proposal_evaluations` is what `propose` costs per image, in evaluations; None: there is none.
-    `reads_prefixes`: whether there is `follow_best`.
-    """
-
-    proposal_evaluations: ClassVar[int | None] = None
-    reads_prefixes: ClassVar[bool] = False
+    """One evaluation scores one image under one class in one trial."""
 
     def race_order(self, count: int, sizes: Sequence[float] = ()) -> Sequence[int]:
         """The order in which a race visits `count` trials: every beginning of it should stand for
@@ -328,33 +320,6 @@ class GenerativeMethod(Method):
         matters, where that was measured: for trials that are not such draws (`design`).
         """
         return range(count)
-
-    def propose(
-        self, latent: torch.Tensor, trials: Trials, classes: torch.Tensor, batch_size: int
-    ) -> torch.Tensor:
-        """A cheap ranking of the candidates [C] for each image, [B, C]; higher is better.
-
-        Args:
-            batch_size: how many images, at most, go through the network at once.
-        """
-        raise NotImplementedError(f"{self.name} has no proposal")
-
-    def follow_best(
-        self,
-        latent: torch.Tensor,
-        trials: Trials,
-        trial: int,
-        classes: torch.Tensor,
-        share: float,
-        keep: int,
-        batch_size: int,
-    ) -> Followed:
-        """Scores of the `keep` candidates that look best by a `share` of one trial's sequence.
-
-        Args:
-            batch_size: classes that go through the network at once, at most.
-        """
-        raise NotImplementedError(f"{self.name} reads no sequences")
 
     def views(self, image: Image, sample: SampleKey, trials: int, seed: int) -> torch.Tensor:
         """What the trials of an image look at: one input for all, or one for each.

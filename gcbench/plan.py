@@ -15,6 +15,7 @@ from gcbench.errors import GcbenchError, unknown_name
 from gcbench.method import GenerativeMethod, Method
 from gcbench.scales import CoarseToFineMethod
 from gcbench.scores import TrialDesign
+from gcbench.sequential import SequentialMethod
 from gcbench.stages import check_stages, new_evaluations
 from gcbench.store import Run, Store
 from gcbench.strategy import EXHAUSTIVE, Strategy
@@ -200,11 +201,12 @@ def _fitted(method: Method, strategy: Strategy, benchmarks: Sequence[Benchmark])
             f"{method.name} needs one pass for all classes: {strategy.name} saves nothing",
             hint="leave --strategy out",
         )
-    if strategy.proposes and method.proposal_evaluations is None:
+    sequential = isinstance(method, SequentialMethod)
+    if strategy.proposes and not sequential:
         raise GcbenchError(
             f"{method.name} has no cheap proposal of classes", hint="use --strategy race"
         )
-    if strategy.prefixes and not method.reads_prefixes:
+    if strategy.prefixes and not sequential:
         raise GcbenchError(
             f"{method.name} reads no sequence whose beginning could rank classes",
             hint="use --strategy race",

@@ -38,6 +38,7 @@ RANKS = {
     "published": 4,
     "store": 4,
     "scales": 4,
+    "sequential": 4,
     "tokens": 1,
     "analysis": 5,
     "registry": 5,

@@ -15,6 +15,7 @@ from gcbench.engine.rounds import evaluate_rounds, evaluate_stages, schedule
 from gcbench.errors import GcbenchError
 from gcbench.method import DiscriminativeMethod, GenerativeMethod, Method, SampleKey, Trials, Work
 from gcbench.scales import CoarseToFineMethod
+from gcbench.sequential import SequentialMethod
 from gcbench.strategy import EXHAUSTIVE, Strategy
 
 if TYPE_CHECKING:
@@ -147,12 +148,14 @@ def _selected(
         stages = strategy.rounds
         return evaluate_stages(method, latent, drawn, candidates, stages, alive, batch_size, check)
     if strategy.proposes:
+        assert isinstance(method, SequentialMethod)
         proposed = method.propose(latent, drawn, candidates, batch_size).float().cpu().numpy()
         check_finite(method, proposed, keys)
         alive = adaptive.best(proposed[:, None], alive, strategy.keep or len(candidates))
     order = method.race_order(drawn.count, spread.sizes)
     known = None
     if strategy.prefixes:
+        assert isinstance(method, SequentialMethod)
         keep, share = strategy.keep or len(candidates), strategy.prefix or 0.0
         found = method.follow_best(latent, drawn, order[0], candidates, share, keep, batch_size)
         known = _known(found, (len(keys), drawn.count, len(candidates)), order[0])

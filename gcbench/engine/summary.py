@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from gcbench.bench import Benchmark
-from gcbench.method import GenerativeMethod
 from gcbench.metrics import (
     accuracy,
     class_balanced_accuracy,
@@ -75,10 +74,12 @@ def evaluations(
     grid = planned.evaluations_per_image
     if planned.strategy.exhaustive:
         return {"evaluations_per_image": grid}
-    method, scored = planned.method, max(1, len(scores.sample_ids))
+    scored = max(1, len(scores.sample_ids))
     proposal = 0.0
-    if planned.strategy.proposes and isinstance(method, GenerativeMethod):
-        proposal = method.proposal_evaluations or 0
+    if planned.strategy.proposes:
+        from gcbench.nets.proposal import EVALUATIONS
+
+        proposal = EVALUATIONS
     if planned.strategy.prefixes:  # those that went on are counted with the race
         left_behind = len(planned.spec.classes) - (planned.strategy.keep or 0)
         proposal = left_behind * (planned.strategy.prefix or 0.0)
