@@ -24,7 +24,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gcbench.checkpoint import load_into, read_state_dict, sha256_of
 from gcbench.diffusion import LinearFlow, Process
 from gcbench.errors import GcbenchError
 from gcbench.nets.dinov2 import DINOv2
@@ -33,8 +32,8 @@ from gcbench.nets.sit import IREPA, REG, REPA
 from gcbench.training import diffusion
 from gcbench.training.data import Split
 from gcbench.training.diffusion import DiffusionTask
-from gcbench.training.recipe import Recipe, read_recipe
-from gcbench.training.tasks import Batch, Echo, trained_weights
+from gcbench.training.recipe import Recipe
+from gcbench.training.tasks import Batch, Echo, frozen
 from gcbench.training.views import Views
 
 # Added to the deviation that a standardised channel is divided by, as in the official code.
@@ -77,13 +76,8 @@ class REPATask(DiffusionTask):
         self, recipe: Recipe, train: Split, held_out: Split, out: Path, work: Path, echo: Echo
     ) -> None:
         super().__init__(recipe, train, held_out, out, work, echo)
-        encoder = read_recipe(self.options.encoder)
-        file = trained_weights(encoder.name, out)
-        self.encoder = {"name": encoder.name, "sha256": sha256_of(file)}
-        teacher = DINOv2(**encoder.model)
-        load_into(teacher, read_state_dict(file), file)
-        teacher.eval()
-        self._check(teacher, encoder.name)
+        teacher, self.encoder = frozen(self.options.encoder, out, lambda r: DINOv2(**r.model))
+        self._check(teacher, self.encoder["name"])
         side = self.model.side
         self.encoded = Views(
             kind=f"teacher{side * side}",

@@ -6,6 +6,7 @@ becomes the codebook, and codes that nothing chooses are moved onto such vectors
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -57,7 +58,7 @@ class _WithUsage(nn.Module, Generic[V]):
         self.register_buffer("quantising", torch.zeros((), dtype=torch.bool))
 
 
-class CodebookTask(Generic[V]):
+class CodebookTask(ABC, Generic[V]):
     """A tokenizer in training, but for its losses and for what it quantises.
 
     `sittings`: into how many parts the codebook's start is divided, where what is quantised depends
@@ -78,13 +79,13 @@ class CodebookTask(Generic[V]):
         views = [centre_view(image, options.image_size) for image in held_out.images]
         self.held_out = torch.stack([torch.from_numpy(view.copy()) for view in views])
 
+    @abstractmethod
     def losses(self, grey: Tensor) -> dict[str, Tensor]:
         """Of views ``[B, H, W]``; before ``wrapped.quantising`` without quantisation."""
-        raise NotImplementedError
 
+    @abstractmethod
     def quantised_vectors(self, images: Tensor) -> Tensor:
         """What the quantiser takes codes for, ``[n, e]``, from RGB in [-1, 1] ``[B, 3, H, W]``."""
-        raise NotImplementedError
 
     def batch(self, rows: Tensor, generator: torch.Generator) -> Batch:
         size, longest = self.options.image_size, self.options.max_short_side

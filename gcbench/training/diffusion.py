@@ -17,7 +17,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gcbench.checkpoint import load_into, read_state_dict, sha256_of
 from gcbench.diffusion import DDPM, STEPS, LinearFlow, Process, timestep_grid
 from gcbench.errors import unknown_name
 from gcbench.nets.dit import DiT
@@ -25,8 +24,8 @@ from gcbench.nets.sit import SiT
 from gcbench.nets.vae import VAE
 from gcbench.streams import stream
 from gcbench.training.data import Split
-from gcbench.training.recipe import Recipe, from_table, read_recipe
-from gcbench.training.tasks import Batch, Echo, trained_weights
+from gcbench.training.recipe import Recipe, from_table
+from gcbench.training.tasks import Batch, Echo, frozen
 from gcbench.training.views import Views
 
 
@@ -80,12 +79,7 @@ class DiffusionTask:
         network, self.process = self.families[options.family]
         self.model = network(**recipe.model)
         self.module: nn.Module = self.model
-        autoencoder = read_recipe(options.autoencoder)
-        file = trained_weights(autoencoder.name, out)
-        self.autoencoder = {"name": autoencoder.name, "sha256": sha256_of(file)}
-        vae = VAE(**autoencoder.model)
-        load_into(vae, read_state_dict(file), file)
-        vae.eval()
+        vae, self.autoencoder = frozen(options.autoencoder, out, lambda r: VAE(**r.model))
         views = Views(
             kind="moments",
             encode=lambda images: torch.stack(vae.moments(images), dim=1).half(),

@@ -17,12 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gcbench.checkpoint import load_into, read_state_dict, sha256_of
 from gcbench.errors import GcbenchError, unknown_name
 from gcbench.nets.dinov2 import DINOv2, LinearProbe
 from gcbench.training.data import Split
-from gcbench.training.recipe import Recipe, from_table, read_recipe
-from gcbench.training.tasks import Batch, Echo, trained_weights
+from gcbench.training.recipe import Recipe, from_table
+from gcbench.training.tasks import Batch, Echo, frozen
 from gcbench.training.views import Views
 
 # Factors on the recipe's learning rate, which is the official 1 times batch size / 256.
@@ -114,17 +113,12 @@ class ProbeTask:
         self.options = o = from_table(Options, recipe.options, f"[options] of {recipe.name}")
         if o.solver not in SOLVERS:
             raise unknown_name(f"solver in recipe {recipe.name}", o.solver, SOLVERS)
-        encoder = read_recipe(o.backbone)
-        file = trained_weights(encoder.name, out)
-        self.backbone = {"name": encoder.name, "sha256": sha256_of(file)}
-        network = DINOv2(**encoder.model)
-        load_into(network, read_state_dict(file), file)
-        network.eval().requires_grad_(False)
+        network, self.backbone = frozen(o.backbone, out, lambda r: DINOv2(**r.model))
         self.deepest = max(o.blocks)
         if self.deepest > network.depth:
             raise GcbenchError(
-                f"recipe {recipe.name}: features of {self.deepest} blocks, {encoder.name} has "
-                f"{network.depth}"
+                f"recipe {recipe.name}: features of {self.deepest} blocks, "
+                f"{self.backbone['name']} has {network.depth}"
             )
         views = Views(
             kind=f"features{self.deepest}",

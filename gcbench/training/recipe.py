@@ -16,12 +16,26 @@ from gcbench.resources import resource
 
 T = TypeVar("T")
 
-TASKS = (
-    *("classifier", "dat", "dino", "probe"),
-    *("tokenizer", "multiscale", "vae"),
-    *("randar", "llamagen", "var"),
-    *("diffusion", "repa", "reg"),
-)
+# Each task's class, as `module:class` of this package: those that read images, and those that read
+# what a network trained before has made of them.
+IMAGE_TASKS = {
+    "classifier": "classifier:Classifier",
+    "dat": "dat:DATTask",
+    "dino": "dino:DINOTask",
+    "tokenizer": "tokenizer:Tokenizer",
+    "multiscale": "multiscale:MultiScaleTokenizer",
+    "vae": "vae:Autoencoder",
+}
+ENCODED_TASKS = {
+    "probe": "probe:ProbeTask",
+    "randar": "tokens:RandARTask",
+    "llamagen": "tokens:LlamaGenTask",
+    "var": "var:VARTask",
+    "diffusion": "diffusion:DiffusionTask",
+    "repa": "aligned:REPATask",
+    "reg": "aligned:REGTask",
+}
+TASKS = {**IMAGE_TASKS, **ENCODED_TASKS}
 
 
 @dataclass(frozen=True)

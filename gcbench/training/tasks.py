@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from gcbench.checkpoint import load_into, read_state_dict, sha256_of
 from gcbench.errors import GcbenchError
 from gcbench.resources import resource
 from gcbench.training.data import Split
-from gcbench.training.recipe import Recipe
+from gcbench.training.recipe import ENCODED_TASKS, TASKS, Recipe, read_recipe
 
 Batch = tuple[Tensor, ...]
 Echo = Callable[[str], None]
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class Task(Protocol):
@@ -47,51 +50,35 @@ def build_task(
     recipe: Recipe, train: Split, held_out: Split, out: Path, work: Path, echo: Echo
 ) -> Task:
     """The task that a recipe names; ``out`` is searched for networks trained before."""
-    if recipe.task == "classifier":
-        from gcbench.training.classifier import Classifier
+    module, name = TASKS[recipe.task].split(":")
+    kind = getattr(import_module(f"gcbench.training.{module}"), name)
+    folders = (out, work, echo) if recipe.task in ENCODED_TASKS else ()
+    task: Task = kind(recipe, train, held_out, *folders)
+    return task
 
-        return Classifier(recipe, train, held_out)
-    if recipe.task == "dat":
-        from gcbench.training.dat import DATTask
 
-        return DATTask(recipe, train, held_out)
-    if recipe.task == "dino":
-        from gcbench.training.dino import DINOTask
+def frozen(
+    name_or_path: str, out: Path, build: Callable[[Recipe], Network]
+) -> tuple[Network, dict[str, str]]:
+    """A network that another recipe trained, in eval mode and without gradients, and its origin.
 
-        return DINOTask(recipe, train, held_out)
-    if recipe.task == "probe":
-        from gcbench.training.probe import ProbeTask
+    Args:
+        name_or_path: of the recipe.
+        out: searched for its weights before the shipped ones.
+        build: makes the untrained network of a recipe.
 
-        return ProbeTask(recipe, train, held_out, out, work, echo)
-    if recipe.task == "tokenizer":
-        from gcbench.training.tokenizer import Tokenizer
+    Returns:
+        The network, and name and sha256 of its weights, as a card notes them.
 
-        return Tokenizer(recipe, train, held_out)
-    if recipe.task == "multiscale":
-        from gcbench.training.multiscale import MultiScaleTokenizer
-
-        return MultiScaleTokenizer(recipe, train, held_out)
-    if recipe.task == "var":
-        from gcbench.training.var import VARTask
-
-        return VARTask(recipe, train, held_out, out, work, echo)
-    if recipe.task == "vae":
-        from gcbench.training.vae import Autoencoder
-
-        return Autoencoder(recipe, train, held_out)
-    if recipe.task == "diffusion":
-        from gcbench.training.diffusion import DiffusionTask
-
-        return DiffusionTask(recipe, train, held_out, out, work, echo)
-    if recipe.task in ("repa", "reg"):
-        from gcbench.training.aligned import REGTask, REPATask
-
-        aligned = REGTask if recipe.task == "reg" else REPATask
-        return aligned(recipe, train, held_out, out, work, echo)
-    from gcbench.training.tokens import LlamaGenTask, RandARTask
-
-    kind = LlamaGenTask if recipe.task == "llamagen" else RandARTask
-    return kind(recipe, train, held_out, out, work, echo)
+    Raises:
+        GcbenchError: no such recipe, no weights of it, or such that do not fit.
+    """
+    recipe = read_recipe(name_or_path)
+    file = trained_weights(recipe.name, out)
+    network = build(recipe)
+    load_into(network, read_state_dict(file), file)
+    network.eval().requires_grad_(False)
+    return network, {"name": recipe.name, "sha256": sha256_of(file)}
 
 
 def trained_weights(name: str, out: Path) -> Path:

@@ -16,15 +16,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gcbench.checkpoint import load_into, read_state_dict, sha256_of
 from gcbench.errors import GcbenchError, unknown_name
 from gcbench.nets.llamagen_gpt import LlamaGenGPT
 from gcbench.nets.randar import RandAR
 from gcbench.nets.vqgan import noised
 from gcbench.streams import stream
 from gcbench.training.data import Split, paired
-from gcbench.training.recipe import Recipe, from_table, read_recipe
-from gcbench.training.tasks import Batch, Echo, trained_weights
+from gcbench.training.recipe import Recipe, from_table
+from gcbench.training.tasks import Batch, Echo, frozen
 from gcbench.training.tokenizer import tokenizer_of
 from gcbench.training.views import Views
 
@@ -84,12 +83,8 @@ class RandARTask:
             )
         self.model = self.build()
         self.module: nn.Module = self.model
-        tokenizer = read_recipe(options.tokenizer)
-        file = trained_weights(tokenizer.name, out)
-        self.tokenizer = {"name": tokenizer.name, "sha256": sha256_of(file)}
-        self.vq = vq = tokenizer_of(tokenizer)
-        load_into(vq, read_state_dict(file), file)
-        vq.eval().requires_grad_(False)
+        vq, self.tokenizer = frozen(options.tokenizer, out, tokenizer_of)
+        self.vq = vq
         views = Views(
             kind="tokens",
             encode=lambda images: vq.encode(vq.pixels(images)).short(),

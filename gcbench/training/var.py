@@ -15,13 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gcbench.checkpoint import load_into, read_state_dict, sha256_of
 from gcbench.errors import GcbenchError
 from gcbench.nets.var import VAR
 from gcbench.nets.var_vqvae import VQVAE
 from gcbench.training.data import Split
-from gcbench.training.recipe import Recipe, from_table, read_recipe
-from gcbench.training.tasks import Batch, Echo, trained_weights
+from gcbench.training.recipe import Recipe, from_table
+from gcbench.training.tasks import Batch, Echo, frozen
 from gcbench.training.views import Views
 
 _EVALUATED_AT_ONCE = 50  # images; times the classes, sequences
@@ -58,12 +57,8 @@ class VARTask:
         self.options = options = from_table(Options, recipe.options, f"[options] of {recipe.name}")
         self.model = VAR(**recipe.model)
         self.module: nn.Module = self.model
-        tokenizer = read_recipe(options.tokenizer)
-        file = trained_weights(tokenizer.name, out)
-        self.tokenizer = {"name": tokenizer.name, "sha256": sha256_of(file)}
-        vqvae = VQVAE(**tokenizer.model)
-        load_into(vqvae, read_state_dict(file), file)
-        self.quantizer = vqvae.eval().requires_grad_(False).quantize
+        vqvae, self.tokenizer = frozen(options.tokenizer, out, lambda r: VQVAE(**r.model))
+        self.quantizer = vqvae.quantize
         _check(recipe.name, self.model, vqvae)
         views = Views(
             kind="codes",
