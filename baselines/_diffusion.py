@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from gcbench.checkpoint import Shipped, published
 from gcbench.errors import GcbenchError
 from gcbench.method import GenerativeMethod, SampleKey, Trials, Variant, Work
+from gcbench.streams import normal_draws
 
 if TYPE_CHECKING:
     import numpy as np
@@ -199,15 +200,12 @@ class LatentDiffusion(GenerativeMethod):
         """Steps int64 [B, K], noise [B, K, C, h, w], and noise of the posterior [B, 1, C, h, w]."""
         import torch
 
-        from gcbench.streams import stream
-
         grid = self.timesteps(count)
         shape = (self.model.in_channels, *[self.model.side * self.model.patch_size] * 2)
         steps = torch.from_numpy(grid).repeat(count // len(grid)).expand(len(samples), -1)
         posterior = torch.zeros(len(samples), 1, *shape)
         if self.drawn_posterior:
-            for row, sample in zip(posterior, samples, strict=True):
-                row.normal_(generator=stream("posterior", seed, sample.id))
+            posterior = normal_draws("posterior", seed, [s.id for s in samples], [()], shape)
         if self.runtime.protocol == "published":
             noise = published_noise([s.position for s in samples], count, shape, seed)
         else:
@@ -223,17 +221,9 @@ class LatentDiffusion(GenerativeMethod):
         shape: tuple[int, ...],
     ) -> torch.Tensor:
         """Normal noise [B, K, *shape], each from its (seed, sample id, timestep, round)."""
-        import torch
-
-        from gcbench.streams import stream
-
         grid = self.timesteps(count)
-        noise = torch.empty(len(samples), count, *shape)
-        for row, sample in zip(noise, samples, strict=True):
-            for k in range(count):
-                name = (int(grid[k % len(grid)]), k // len(grid))
-                row[k].normal_(generator=stream(purpose, seed, sample.id, *name))
-        return noise
+        draws = [(int(grid[k % len(grid)]), k // len(grid)) for k in range(count)]
+        return normal_draws(purpose, seed, [s.id for s in samples], draws, shape)
 
     def score(self, latent: torch.Tensor, trials: Trials, work: Work) -> torch.Tensor:
         import torch

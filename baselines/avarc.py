@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, ClassVar
 from gcbench.errors import GcbenchError
 from gcbench.method import Runtime, SampleKey, Trials, Variant, Work
 from gcbench.stages import Round, Stage, check_stages, eliminate
-from gcbench.streams import stream
+from gcbench.streams import normal_draws
 
 from .var import SCALES, VAR, imagenet_variant
 
@@ -85,10 +85,11 @@ class AVARC(VAR):
 
         quantizer = self.tokenizer.quantize
         side = quantizer.patch_nums[-1]
-        noise = torch.zeros(len(samples), count, quantizer.embedding.embedding_dim, side, side)
-        for row, sample in zip(noise, samples, strict=True):
-            for trial in range(1, count):
-                row[trial].normal_(generator=stream("avarc", seed, sample.id, trial))
+        shape = (quantizer.embedding.embedding_dim, side, side)
+        clean = torch.zeros(len(samples), 1, *shape)
+        draws = [(trial,) for trial in range(1, count)]
+        noisy = normal_draws("avarc", seed, [s.id for s in samples], draws, shape)
+        noise = torch.cat([clean, noisy], dim=1)
         return Trials(count, {"noise": noise})
 
     def codes(self, latent: torch.Tensor, trials: Trials, work: Work) -> torch.Tensor:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from gcbench.checkpoint import published
 from gcbench.errors import GcbenchError
 from gcbench.method import Runtime, SampleKey, TokenScores, Trials, Variant, Work
-from gcbench.streams import stream
+from gcbench.streams import normal_draws
 
 from ._tokens import LlamaGenTokens, imagenet_variant, mini_variant
 
@@ -132,8 +132,6 @@ class RandAR(LlamaGenTokens):
 
     def trials(self, count: int, samples: Sequence[SampleKey], seed: int) -> Trials:
         """Orders [B, K, N], and standard normal noise [B, K, e, h, w] where it is asked for."""
-        import torch
-
         from gcbench.orders import random_orders
 
         protocol, crops = self.runtime.protocol, self.random_crop
@@ -142,10 +140,9 @@ class RandAR(LlamaGenTokens):
             return Trials(count, {"order": orders})
         side = math.isqrt(self.steps)
         channels = self.tokenizer.quantize.embedding.embedding_dim
-        noise = torch.empty(len(samples), count, channels, side, side)
-        for row, sample in zip(noise, samples, strict=True):
-            for trial in range(count):
-                row[trial].normal_(generator=stream("latent-noise", seed, sample.id, trial))
+        draws = [(trial,) for trial in range(count)]
+        shape = (channels, side, side)
+        noise = normal_draws("latent-noise", seed, [s.id for s in samples], draws, shape)
         return Trials(count, {"order": orders, "noise": noise})
 
     def tokens(

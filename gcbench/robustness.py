@@ -23,7 +23,7 @@ from gcbench.metrics import psnr_db
 from gcbench.provenance import provenance
 from gcbench.stats import mean_interval
 from gcbench.store import Store, explained, read_json, remove_leftovers, write_json
-from gcbench.streams import stream
+from gcbench.streams import normal_draws
 from gcbench.tokenizers import Tokenizer
 
 if TYPE_CHECKING:
@@ -44,11 +44,7 @@ def features_for(tokenizer: Tokenizer) -> Features:
 
 def latent_noise(ids: Sequence[str], shape: Sequence[int], seed: int) -> torch.Tensor:
     """Standard normal [B, *shape]: an image's is the same for every t and in every company."""
-    import torch
-
-    return torch.stack(
-        [torch.randn(*shape, generator=stream("latent-noise", seed, id)) for id in ids]
-    )
+    return normal_draws("latent-noise", seed, ids, [()], shape)[:, 0]
 
 
 def as_images(network: Network, drawn: torch.Tensor) -> torch.Tensor:
