@@ -6,7 +6,7 @@ import hashlib
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -146,17 +146,29 @@ def read_image_set(path: Path, manifest: dict[str, Any]) -> ImageSet:
     """
     hint = "the file is damaged: reinstall gcbench, or rebuild it with python -m tools.mini_suite"
     images, labels, ids = read_arrays(path, ("images", "labels", "ids"), hint)
-    digest = content_digest(images, labels)
+    per_class = Counter(FASHION_10.labels[label] for label in labels.tolist())
+    found = {"count": len(ids), "per_class": per_class}
+    check_content(path, manifest, content_digest(images, labels), found, hint)
+    return ImageSet(images, labels, tuple(ids.tolist()))
+
+
+def check_content(
+    path: Path, manifest: Mapping[str, Any], digest: str, counts: Mapping[str, object], hint: str
+) -> None:
+    """Raises GcbenchError when an embedded file is not what its manifest says.
+
+    Args:
+        counts: entries of the manifest, counted anew.
+        hint: what to do then.
+    """
     if digest != manifest["digest"]:
         raise GcbenchError(
             f"{path.name} has digest {digest[:12]}..., "
             f"its manifest says {manifest['digest'][:12]}...",
             hint=hint,
         )
-    counts = Counter(FASHION_10.labels[label] for label in labels.tolist())
-    if len(ids) != manifest["count"] or counts != manifest["per_class"]:
+    if any(manifest[key] != value for key, value in counts.items()):
         raise GcbenchError(f"{path.name} and its manifest count differently", hint=hint)
-    return ImageSet(images, labels, tuple(ids.tolist()))
 
 
 def read_arrays(path: Path, names: Sequence[str], hint: str) -> list[npt.NDArray[Any]]:

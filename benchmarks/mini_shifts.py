@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from gcbench.bench import Benchmark, BenchmarkFamily, LabelSpace, Metric
-from gcbench.errors import GcbenchError
 from gcbench.resources import resource
 
-from .mini import ImageSet, content_digest, read_arrays, read_manifest
+from .mini import ImageSet, check_content, content_digest, read_arrays, read_manifest
 
 DIGIT_PARITY = LabelSpace("digit-parity", ("even", "odd"))
 TOP_OR_DRESS = LabelSpace("top-or-dress", ("T-shirt/top", "Dress"))
@@ -117,14 +116,8 @@ def read_grouped_set(path: Path, manifest: Mapping[str, Any]) -> GroupedSet:
     images, labels, ids, *values = arrays
     groups = {field: tuple(array.tolist()) for field, array in zip(fields, values, strict=True)}
     content = GroupedSet(images, labels, tuple(ids.tolist()), groups)
-    if content.digest() != manifest["digest"]:
-        raise GcbenchError(
-            f"{path.name} has digest {content.digest()[:12]}..., "
-            f"its manifest says {manifest['digest'][:12]}...",
-            hint=hint,
-        )
-    if count_groups(content) != manifest["per_group"] or len(ids) != manifest["count"]:
-        raise GcbenchError(f"{path.name} and its manifest count differently", hint=hint)
+    found = {"count": len(ids), "per_group": count_groups(content)}
+    check_content(path, manifest, content.digest(), found, hint)
     return content
 
 

@@ -7,7 +7,6 @@ when one differs.
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,12 +22,11 @@ from gcbench._plugins.benchmarks.mini_shifts import (
     count_groups,
     label_space_of,
 )
-from gcbench.errors import GcbenchError
 from tools.mini_shifts.digits import MNIST, UCI, mnist_sets, uci_set
 from tools.mini_shifts.emoji import emoji_sets, vendor_sources
 from tools.mini_shifts.garments import garment_sets
-from tools.mini_suite.__main__ import report
-from tools.mini_suite.files import FASHION_MNIST, Source, to_toml, write_npz
+from tools.mini_suite.__main__ import rebuild, write_set
+from tools.mini_suite.files import FASHION_MNIST, Source
 from tools.mini_suite.sheets import contact_sheet
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,15 +64,7 @@ Built = tuple[GroupedSet, list[Source]]
 def main(cache: Path, fashion_mnist: Path | None, update: bool) -> None:
     """Rebuild the splits of the mini shifts and check them against their manifests."""
     cache.mkdir(parents=True, exist_ok=True)
-    try:
-        built = build(cache.resolve(), fashion_mnist)
-        manifests = {name: manifest(name, *parts) for name, parts in built.items()}
-        differing = [] if update else report(manifests)
-    except GcbenchError as error:
-        sys.exit(f"error: {error}")
-    if differing:
-        sys.exit(f"error: {', '.join(differing)} differ from the manifests; nothing was written")
-    write(built, manifests)
+    rebuild(lambda: build(cache.resolve(), fashion_mnist), manifest, write, update=update)
 
 
 def build(cache: Path, fashion_mnist: Path | None) -> dict[str, Built]:
@@ -123,10 +113,7 @@ def write(built: Mapping[str, Built], manifests: Mapping[str, Mapping[str, Any]]
             "ids": np.array(content.ids),
             **{field: np.array(values) for field, values in content.groups.items()},
         }
-        write_npz(ROOT / "benchmarks" / "data" / f"{name}.npz", arrays)
-        (ROOT / "benchmarks" / "manifests" / f"{name}.toml").write_text(
-            to_toml(manifests[name]), encoding="utf-8"
-        )
+        write_set(name, arrays, manifests[name])
         if name in METRICS:
             contact_sheet(
                 f"{name}: {len(content.ids)} images",

@@ -8,9 +8,9 @@ nothing when one differs.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 import numpy as np
@@ -41,6 +41,7 @@ ICON_SETS = {"mini-r": rendition, "mini-s": sketch}
 SHEET_IMAGES_PER_CLASS = 12  # of the sets of photographs
 
 Built = tuple[ImageSet, list[Source]]
+Content = TypeVar("Content", bound=ImageSet)
 
 
 @click.command()
@@ -61,8 +62,21 @@ def main(cache: Path, fashion_mnist: Path | None, only: tuple[str, ...], update:
     """Rebuild the embedded image sets and check them against their manifests."""
     cache.mkdir(parents=True, exist_ok=True)
     chosen = only or tuple(ROLES)
+    rebuild(lambda: build(chosen, cache.resolve(), fashion_mnist), manifest, write, update=update)
+
+
+def rebuild(
+    build: Callable[[], Mapping[str, tuple[Content, list[Source]]]],
+    manifest: Callable[[str, Content, list[Source]], dict[str, Any]],
+    write: Callable[[Any, dict[str, dict[str, Any]]], None],
+    *,
+    update: bool,
+) -> None:
+    """Builds sets, compares them with the committed manifests unless they are to be updated, and
+    writes them. Exits with a line when something is missing or, without `update`, differs.
+    """
     try:
-        built = build(chosen, cache.resolve(), fashion_mnist)
+        built = build()
         manifests = {name: manifest(name, *parts) for name, parts in built.items()}
         differing = [] if update else report(manifests)
     except GcbenchError as error:
@@ -70,6 +84,18 @@ def main(cache: Path, fashion_mnist: Path | None, only: tuple[str, ...], update:
     if differing:
         sys.exit(f"error: {', '.join(differing)} differ from the manifests; nothing was written")
     write(built, manifests)
+
+
+def write_set(
+    name: str, arrays: Mapping[str, npt.NDArray[Any]], manifest: Mapping[str, Any]
+) -> None:
+    """Writes data and manifest of a set."""
+    folder = ROOT / "benchmarks"
+    for kind in ("data", "manifests"):
+        (folder / kind).mkdir(exist_ok=True)
+    write_npz(folder / "data" / f"{name}.npz", arrays)
+    text = to_toml(manifest)
+    (folder / "manifests" / f"{name}.toml").write_text(text, encoding="utf-8")
 
 
 def build(names: tuple[str, ...], cache: Path, fashion_mnist: Path | None) -> dict[str, Built]:
@@ -112,9 +138,6 @@ def report(manifests: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 def write(built: Mapping[str, Built], manifests: Mapping[str, Mapping[str, Any]]) -> None:
     """Writes data, manifests, contact sheets, and the attribution over all committed sets."""
-    folder = ROOT / "benchmarks"
-    for name in ("data", "manifests"):
-        (folder / name).mkdir(exist_ok=True)
     for name, (content, _) in built.items():
         arrays: dict[str, npt.NDArray[Any]] = {
             "images": content.images,
@@ -123,10 +146,7 @@ def write(built: Mapping[str, Built], manifests: Mapping[str, Mapping[str, Any]]
         }
         if name in ICON_SETS:
             arrays["sources"] = np.array([id.split("/")[0] for id in content.ids])
-        write_npz(folder / "data" / f"{name}.npz", arrays)
-        (folder / "manifests" / f"{name}.toml").write_text(
-            to_toml(manifests[name]), encoding="utf-8"
-        )
+        write_set(name, arrays, manifests[name])
         contact_sheet(
             f"{name}: {len(content.ids)} images",
             content,
@@ -134,7 +154,7 @@ def write(built: Mapping[str, Built], manifests: Mapping[str, Mapping[str, Any]]
             limit=None if name in ICON_SETS else SHEET_IMAGES_PER_CLASS,
         )
     everything = {name: manifests.get(name) or read_manifest(name) for name in ICON_SETS}
-    (folder / "ATTRIBUTION.md").write_text(attribution(everything), encoding="utf-8")
+    (ROOT / "benchmarks" / "ATTRIBUTION.md").write_text(attribution(everything), encoding="utf-8")
 
 
 if __name__ == "__main__":
