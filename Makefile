@@ -19,10 +19,13 @@ TOKENIZERS := mini-maskgit-vq,mini-vq
 # The committed measurements of the embedded suite, and what is made from them (about an hour).
 results: install
 	$(BIN)/gcbench run --method randar,randar-raster --bench suite:mini --results results/mini
+	$(BIN)/gcbench run --method randar:mini-noise,randar:mini-maskgit --bench mini-val,mini-r,mini-s,mini-a --results results/mini
+	$(BIN)/gcbench run --method dit --bench mini-val --results results/mini
 	$(BIN)/gcbench tokenizer --tokenizer $(TOKENIZERS) --bench mini-val --results results/mini
 	$(BIN)/gcbench report --all --results results/mini --out results/mini/tables
 	$(BIN)/gcbench report --figure accuracy-by-trials --results results/mini --out docs/accuracy-by-trials
 	$(BIN)/gcbench report --figure tokenizer-robustness --results results/mini --out docs/tokenizer-robustness
+	$(BIN)/gcbench report --figure accuracy-cost --results results/mini --out docs/accuracy-cost
 
 # The measurements of docs/racing.md (about an hour on two cores).
 FAST := --method randar --trials 20 --path compiled --precision bf16 --results results/racing
