@@ -131,6 +131,10 @@ class Run:
         return read_json(self.path / "run.json")
 
     @property
+    def exhaustive(self) -> bool:
+        return bool(self.spec.get("strategy", "exhaustive") == "exhaustive")
+
+    @property
     def summary(self) -> dict[str, Any] | None:
         """Accuracy, cost and provenance; None while the run is unfinished."""
         file = self.path / "summary.json"
@@ -231,7 +235,7 @@ class Run:
             labels=np.array([y for s in shards for y in s.labels], np.int64),
             classes=np.array(self.spec["classes"], np.int64),
             values=np.concatenate([empty, *(s.values for s in shards)]),
-            exhaustive=self.spec.get("strategy", "exhaustive") == "exhaustive",
+            exhaustive=self.exhaustive,
             design=TrialDesign.from_json(self.spec["design"]) if "design" in self.spec else None,
             made=self.spec.get("evaluations"),
         )

@@ -66,8 +66,8 @@ def main(folders: tuple[Path, ...], update: bool) -> None:
 
 def measured_table(runs: Sequence[Run]) -> str:
     """One Markdown row per finished run that left evaluations out, in the order of the key."""
-    whole = {identity(run): run for run in runs if run.spec["strategy"] == "exhaustive"}
-    raced = [run for run in runs if run.spec["strategy"] != "exhaustive" and run.summary]
+    whole = {identity(run): run for run in runs if run.exhaustive}
+    raced = [run for run in runs if not run.exhaustive and run.summary]
     raced.sort(key=lambda run: (*(run.spec[k] for k in ("method", "benchmark")), order(run)))
     lines = [HEADINGS, ("---",) * len(HEADINGS)]
     plain = [run for run in whole.values() if run.spec.get("path") == "reference" and run.summary]

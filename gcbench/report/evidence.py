@@ -167,7 +167,7 @@ class Measurements:
             spec = run.spec
             if (spec["method"], spec["variant"], spec["benchmark"]) != wanted:
                 continue
-            if spec["strategy"] != "exhaustive" or _repeated_timesteps(spec) != slot.timesteps:
+            if not run.exhaustive or _repeated_timesteps(spec) != slot.timesteps:
                 continue
             if slot.prediction in self._read(run):
                 yield run

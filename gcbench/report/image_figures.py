@@ -96,7 +96,7 @@ def _with_scores(runs: Iterable[Run], slot: Slot) -> Run:
         spec = run.spec
         what = (spec["method"], spec["variant"], spec["benchmark"], spec["protocol"])
         wanted = (slot.method, slot.variant, slot.benchmark, "independent")
-        if what != wanted or spec["strategy"] != "exhaustive" or spec["trials"] < ORDERS:
+        if what != wanted or not run.exhaustive or spec["trials"] < ORDERS:
             continue
         if run.present() and (count := len(run.scores().sample_ids)):
             found.append((-count, spec["seed"], run.name, run))

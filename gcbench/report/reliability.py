@@ -15,6 +15,7 @@ from gcbench.confidence import (
     reliability,
 )
 from gcbench.errors import GcbenchError
+from gcbench.report.figures import keep_layout
 from gcbench.report.layouts import suite_of
 from gcbench.scores import log_posterior
 from gcbench.stats import wilson_interval
@@ -30,7 +31,7 @@ Columns = NDArray[np.int64]
 
 def confident_runs(runs: Sequence[Run]) -> list[Run]:
     """The finished runs whose posteriors are known: those that evaluated everything."""
-    return [r for r in runs if r.summary and r.spec.get("strategy", "exhaustive") == "exhaustive"]
+    return [run for run in runs if run.summary and run.exhaustive]
 
 
 def log_posteriors(run: Run) -> tuple[NDArray[np.float64], Columns]:
@@ -150,9 +151,7 @@ def reliability_curves(runs: Sequence[Run], suite: str) -> Figure:
         panel.set_visible(False)
     figure.supxlabel(f"confidence (highest posterior) on {benchmark}", fontsize=9)
     figure.supylabel("accuracy", fontsize=9)
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
-    return figure
+    return keep_layout(figure)
 
 
 def _one_per_method(runs: Sequence[Run]) -> list[Run]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gcbench.errors import GcbenchError
 from gcbench.metrics import psnr_db
 from gcbench.report.cells import Cell, Column, Grid, Notes, Row, Status, Table
+from gcbench.report.figures import keep_layout
 from gcbench.report.layouts import Layout, Suite, suite_of
 from gcbench.report.paper import PAPER, Published
 
@@ -211,10 +212,7 @@ def tokenizer_robustness(records: Sequence[Record], suite: str) -> Figure:
     figure.legend(
         handles.values(), handles, loc="outside upper center", ncols=columns, frameon=False
     )
-    # The layout is found once and kept: found anew at each saving, it would differ a little.
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
-    return figure
+    return keep_layout(figure)
 
 
 def _draw(panel: Any, record: Record, name: str, colour: Any, marker: str) -> None:
