@@ -1,7 +1,8 @@
-"""Fashion-MNIST: reading the published files and turning them into training images.
+"""What is learned from: Fashion-MNIST's published files, or the parts of a mini shift.
 
-Xiao et al. 2017, zalandoresearch/fashion-mnist (MIT licence): 60,000 training and 10,000 test
-images, grey, 28 x 28, ten balanced classes, in gzip-compressed IDX files.
+Fashion-MNIST is Xiao et al. 2017, zalandoresearch/fashion-mnist (MIT licence): 60,000 training and
+10,000 test images, grey, 28 x 28, ten balanced classes, in gzip-compressed IDX files. The mini
+shifts are grey images of 28 x 28 pixels too; they ship with gcbench.
 """
 
 from __future__ import annotations
@@ -17,10 +18,14 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from gcbench.errors import GcbenchError
+from gcbench._plugins.benchmarks import mini_shifts  # type: ignore[import-untyped]
+from gcbench.errors import GcbenchError, unknown_name
 from gcbench.pairs import pair_class, side_by_side
 from gcbench.preprocess import centre_crop, random_crop
+from gcbench.training.recipe import Recipe
 
+FASHION_MNIST = "fashion-mnist"
+DATA = (FASHION_MNIST, *mini_shifts.LABEL_SPACES)
 FILES = {"train": "train", "test": "t10k"}
 CLASSES = 10
 
@@ -32,10 +37,13 @@ class Split:
     Attributes:
         images: uint8 ``[n, H, W]``, grey.
         labels: int64 ``[n]``.
+        groups: int64 ``[n]``, which of the groups that its benchmarks tell apart each image
+            belongs to; None where they tell none apart.
     """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
+    groups: NDArray[np.int64] | None = None
 
     def digest(self) -> str:
         """sha256 over pixels, then labels as bytes."""
@@ -45,7 +53,57 @@ class Split:
 
     def cut(self, start: int, stop: int) -> Split:
         """The images ``start .. stop - 1``."""
-        return Split(self.images[start:stop], self.labels[start:stop])
+        groups = None if self.groups is None else self.groups[start:stop]
+        return Split(self.images[start:stop], self.labels[start:stop], groups)
+
+    def followed_by(self, other: Split) -> Split:
+        """Both splits as one, without groups."""
+        return Split(
+            np.concatenate([self.images, other.images]),
+            np.concatenate([self.labels, other.labels]),
+        )
+
+
+def training_splits(recipe: Recipe, data_root: Path) -> tuple[Split, Split]:
+    """The images that a recipe learns from, and those held out that it is only evaluated on.
+
+    Held out are the last training images of Fashion-MNIST, as many as the recipe says, and the
+    validation part of a mini shift, which is as its training images are.
+
+    Raises:
+        GcbenchError: unknown data, missing or damaged files, fewer images than a batch needs.
+    """
+    if recipe.data not in DATA:
+        raise unknown_name(f"data in recipe {recipe.name}", recipe.data, DATA)
+    if recipe.data == FASHION_MNIST:
+        full = read_split(data_root / FASHION_MNIST)
+        kept = max(0, len(full.images) - recipe.held_out)
+        train, held_out = full.cut(0, kept), full.cut(kept, len(full.images))
+    else:
+        train, held_out = (read_shift(recipe.data, part) for part in ("train", "val"))
+    if len(train.images) < recipe.batch_size:
+        raise GcbenchError(
+            f"recipe {recipe.name}: {len(train.images)} training images are left beside "
+            f"{len(held_out.images)} held-out ones, a batch needs {recipe.batch_size}"
+        )
+    return train, held_out
+
+
+def read_shift(name: str, part: str) -> Split:
+    """The part ``train`` or ``val`` of a mini shift, grouped as the worst group of it is sought.
+
+    Raises:
+        GcbenchError: the embedded file is damaged.
+    """
+    content = mini_shifts.read_split(f"{name}-{part}")
+    metrics = (metric for bench, metric in mini_shifts.METRICS.items() if bench.startswith(name))
+    fields = next((metric.fields for metric in metrics if metric.fields), ())
+    groups = None
+    if fields:
+        rows = list(zip(*(content.groups[field] for field in fields), strict=True))
+        index = {group: i for i, group in enumerate(sorted(set(rows)))}
+        groups = np.array([index[row] for row in rows], np.int64)
+    return Split(content.images, content.labels, groups)
 
 
 def read_split(folder: Path, split: str = "train") -> Split:

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from gcbench.errors import GcbenchError
 from gcbench.streams import stream
-from gcbench.training.data import read_split
+from gcbench.training.data import training_splits
 from gcbench.training.optim import build_optimizers, schedule
 from gcbench.training.publish import publish
 from gcbench.training.recipe import Recipe
@@ -42,14 +42,7 @@ class Progressed:
 def run(recipe: Recipe, data_root: Path, out: Path, work: Path) -> Path:
     """Train from scratch or from ``work``'s checkpoint, then publish; see :func:`..train`."""
     console = Console(stderr=True)
-    full = read_split(data_root / "fashion-mnist")
-    kept = len(full.images) - recipe.held_out
-    if kept < recipe.batch_size:
-        raise GcbenchError(
-            f"recipe {recipe.name}: {kept} training images are left beside {recipe.held_out} "
-            f"held-out ones, a batch needs {recipe.batch_size}"
-        )
-    train, held_out = full.cut(0, kept), full.cut(kept, len(full.images))
+    train, held_out = training_splits(recipe, data_root)
 
     # Accelerate fixes its precision once per process, so the recipe's is entered by each trainer.
     accelerator = Accelerator(mixed_precision="no")
@@ -59,7 +52,8 @@ def run(recipe: Recipe, data_root: Path, out: Path, work: Path) -> Path:
     task = build_task(recipe, train, held_out, out, work, console.print)
     trainer = Trainer(recipe, task, accelerator, len(train.images), work, console)
     progressed = trainer.train()
-    return publish(recipe, task, full.digest(), progressed.curve, progressed.seconds, out)
+    digest = train.followed_by(held_out).digest()
+    return publish(recipe, task, digest, progressed.curve, progressed.seconds, out)
 
 
 def _can_compile(device: torch.device) -> bool:

@@ -54,7 +54,7 @@ def publish(
         "parameters": sum(p.numel() for p in network.parameters()),
         "seconds": round(seconds, 1),
         "final": curve[-1],
-        "data": {"name": "fashion-mnist", "split": "train", "sha256": data_digest},
+        "data": {"name": recipe.data, "sha256": data_digest},
         "recipe": recipe.as_dict(),
         **task.notes(),
         "provenance": provenance(next(network.parameters()).device.type),

@@ -73,7 +73,9 @@ class Recipe:
         task: one of :data:`TASKS`.
         steps: optimiser steps.
         batch_size: images per step.
-        held_out: images at the end of the training split that are only evaluated on.
+        data: what is learned from, see :mod:`gcbench.training.data`.
+        held_out: images at the end of the training split that are only evaluated on; data that
+            bring a validation part of their own keep to it.
         evaluate_every: steps between evaluations; a checkpoint is written with each.
         precision: ``bf16`` (autocast) or ``fp32``.
         compile: compile the loss with torch.compile.
@@ -88,6 +90,7 @@ class Recipe:
     steps: int
     batch_size: int
     optimizer: OptimizerSpec
+    data: str = "fashion-mnist"
     held_out: int = 1000
     evaluate_every: int = 500
     precision: str = "bf16"

@@ -9,7 +9,15 @@ from PIL import Image
 
 from gcbench.errors import GcbenchError
 from gcbench.preprocess import centre_crop, luminance, to_tensor
-from gcbench.training.data import as_rgb, centre_view, random_view, read_split
+from gcbench.training.data import (
+    as_rgb,
+    centre_view,
+    random_view,
+    read_shift,
+    read_split,
+    training_splits,
+)
+from gcbench.training.recipe import read_recipe
 
 IMAGES = "train-images-idx3-ubyte.gz"
 
@@ -79,3 +87,37 @@ def test_random_views_are_decided_by_the_generator(folder):
     assert first.shape == (32, 32)
     assert (first == again).all()
     assert (first != other).any()
+
+
+def test_last_images_of_fashion_mnist_are_held_out(recipe_file, data_root, folder):
+    train, held_out = training_splits(read_recipe(str(recipe_file("classifier"))), data_root)
+    assert (len(train.labels), len(held_out.labels)) == (64, 16)
+    assert train.followed_by(held_out).digest() == read_split(folder).digest()
+
+
+def test_mini_shift_holds_out_its_own_validation_part(recipe_file, data_root):
+    replaced = {"held_out = 16": 'data = "mini-celeba"'}
+    recipe = read_recipe(str(recipe_file("classifier", replaced)))
+    train, held_out = training_splits(recipe, data_root)
+    assert train.images.shape == (2000, 28, 28)
+    assert held_out.images.shape == (200, 28, 28)
+
+
+@pytest.mark.parametrize(
+    ("name", "groups"),
+    [
+        ("mini-camelyon", None),
+        ("mini-celeba", [820, 20, 880, 280]),  # dark T-shirts and dresses, bright ones
+        ("mini-fmow", [410, 410, 410, 410]),  # four vendors
+    ],
+)
+def test_groups_are_those_that_the_worst_is_sought_among(name, groups):
+    found = read_shift(name, "train").groups
+    assert (found if found is None else np.bincount(found).tolist()) == groups
+
+
+def test_unknown_data_are_refused_with_the_nearest(recipe_file, data_root):
+    recipe = read_recipe(str(recipe_file("classifier", {"held_out = 16": 'data = "mini-celebra"'})))
+    message = "unknown data in recipe classifier 'mini-celebra'.*did you mean 'mini-celeba'"
+    with pytest.raises(GcbenchError, match=message):
+        training_splits(recipe, data_root)
