@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from gcbench.checkpoint import published
 from gcbench.method import SampleKey, TokenScores, Trials, Variant, Work
 
-from ._tokens import LlamaGenTokens, imagenet_variant
+from ._tokens import LlamaGenTokens, imagenet_variant, mini_variant
 
 if TYPE_CHECKING:
     import torch
@@ -30,6 +30,7 @@ class LlamaGen(LlamaGenTokens):
     family = "autoregressive"
     summary = "autoregressive transformer on image tokens in raster order"
     variants: ClassVar[tuple[Variant, ...]] = (
+        mini_variant("mini-llamagen", "raster order"),
         imagenet_variant("b", SIZES["b"], published("llamagen-b"), "smaller than in the paper"),
         imagenet_variant("l", SIZES["l"], published("llamagen-l"), "LlamaGen-L at 256 px"),
         imagenet_variant(
