@@ -54,10 +54,9 @@ def budgets() -> str:
 def row(method: Method) -> tuple[str, ...]:
     """One classifier; `product` is what its training would cost were a step one evaluation."""
     cards = {role: c.card() for role, c in method.variant.checkpoints.items()}
-    network = cards.get("probe", cards["model"])
     recipe = cards["model"]["recipe"]
     seen = recipe["steps"] * recipe["batch_size"]
-    each = method.flops_per_evaluation()
+    each = method.flops_per_evaluation() or 0.0
     return (
         f"`{method.name}:{method.variant.name}`",
         f"{cards['model']['parameters'] / 1e6:.2f} M",
