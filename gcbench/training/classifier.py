@@ -1,4 +1,4 @@
-"""Task ``classifier``: cross-entropy of a network on augmented images."""
+"""Task ``classifier``: a network from augmented images to their classes."""
 
 from __future__ import annotations
 
@@ -9,12 +9,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gcbench.errors import unknown_name
+from gcbench.errors import GcbenchError, unknown_name
 from gcbench.nets.mini_cnn import MiniCNN
 from gcbench.nets.resnet import SmallResNet
 from gcbench.nets.vit import ViT
-from gcbench.training.data import Split, as_rgb, centre_view, random_view
+from gcbench.training.accuracy import accuracies
+from gcbench.training.data import (
+    Split,
+    as_rgb,
+    centre_view,
+    random_view,
+    rows_of_uniform_classes,
+)
 from gcbench.training.recipe import Recipe, from_table
+from gcbench.training.stitching import sigma_stitching
 from gcbench.training.tasks import Batch
 
 
@@ -27,15 +35,22 @@ class Options:
         image_size: side in pixels.
         max_short_side: of the random crops, see :func:`gcbench.preprocess.random_crop`.
         label_smoothing: share of the target that goes to all classes alike.
+        loss: ``cross-entropy``, or ``sigma-stitching`` where there are two classes.
+        sampling: what is equally likely to be drawn next: ``images``, each once per epoch, or
+            ``classes``, and any image of the class (RWY; Idrissi et al. 2022).
     """
 
     family: str = "cnn"
     image_size: int = 32
     max_short_side: int = 40
     label_smoothing: float = 0.0
+    loss: str = "cross-entropy"
+    sampling: str = "images"
 
 
 FAMILIES: dict[str, type[nn.Module]] = {"cnn": MiniCNN, "resnet": SmallResNet, "vit": ViT}
+LOSSES = ("cross-entropy", "sigma-stitching")
+SAMPLINGS = ("images", "classes")
 
 
 class Classifier:
@@ -43,15 +58,23 @@ class Classifier:
 
     def __init__(self, recipe: Recipe, train: Split, held_out: Split) -> None:
         self.options = from_table(Options, recipe.options, f"[options] of {recipe.name}")
-        if self.options.family not in FAMILIES:
-            raise unknown_name(f"family in recipe {recipe.name}", self.options.family, FAMILIES)
+        for key, known in (("family", FAMILIES), ("loss", LOSSES), ("sampling", SAMPLINGS)):
+            if (given := getattr(self.options, key)) not in known:
+                raise unknown_name(f"{key} in recipe {recipe.name}", given, known)
+        if self.options.loss == "sigma-stitching" and train.classes != 2:
+            raise GcbenchError(
+                f"recipe {recipe.name}: sigma-stitching is a loss of two classes, {recipe.data} "
+                f"has {train.classes}",
+                hint="its margin is that of one class over the other: train with cross-entropy",
+            )
         self.module: nn.Module = FAMILIES[self.options.family](**recipe.model)
-        self.train = train
+        self.train, self.held_out_split = train, held_out
         views = [centre_view(image, self.options.image_size) for image in held_out.images]
         self.held_out = torch.stack([torch.from_numpy(view.copy()) for view in views])
-        self.held_out_labels = torch.from_numpy(held_out.labels)
 
     def batch(self, rows: Tensor, generator: torch.Generator) -> Batch:
+        if self.options.sampling == "classes":
+            rows = rows_of_uniform_classes(self.train, len(rows), generator)
         size, longest = self.options.image_size, self.options.max_short_side
         views = [random_view(self.train.images[i], size, longest, generator) for i in rows.tolist()]
         grey = torch.stack([torch.from_numpy(view.copy()) for view in views])  # [B, H, W]
@@ -59,18 +82,18 @@ class Classifier:
 
     def losses(self, grey: Tensor, labels: Tensor) -> dict[str, Tensor]:
         logits, smoothing = self.module(as_rgb(grey)).float(), self.options.label_smoothing
+        if self.options.loss == "sigma-stitching":
+            return {"loss": sigma_stitching(logits, labels)}
         return {"loss": F.cross_entropy(logits, labels, label_smoothing=smoothing)}
 
     def after_step(self, step: int, batch: Batch, generator: torch.Generator) -> None:
         pass
 
     def evaluate(self, last: bool) -> dict[str, float]:
-        hits = 0
-        for grey, labels in zip(
-            self.held_out.split(500), self.held_out_labels.split(500), strict=True
-        ):
-            hits += int((self.module(as_rgb(grey)).argmax(dim=1) == labels).sum())
-        return {"accuracy": hits / max(1, len(self.held_out))}
+        device = next(self.module.parameters()).device
+        batches = (as_rgb(grey.to(device)) for grey in self.held_out.split(500))
+        predicted = torch.cat([self.module(images).argmax(dim=1) for images in batches])
+        return accuracies(predicted.cpu().numpy(), self.held_out_split)
 
     def network(self) -> nn.Module:
         return self.module

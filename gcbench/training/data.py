@@ -45,6 +45,11 @@ class Split:
     labels: NDArray[np.int64]
     groups: NDArray[np.int64] | None = None
 
+    @property
+    def classes(self) -> int:
+        """How many classes there are, the last of them among the labels."""
+        return int(self.labels.max()) + 1
+
     def digest(self) -> str:
         """sha256 over pixels, then labels as bytes."""
         sha = hashlib.sha256(np.ascontiguousarray(self.images).tobytes())
@@ -71,7 +76,8 @@ def training_splits(recipe: Recipe, data_root: Path) -> tuple[Split, Split]:
     validation part of a mini shift, which is as its training images are.
 
     Raises:
-        GcbenchError: unknown data, missing or damaged files, fewer images than a batch needs.
+        GcbenchError: unknown data, missing or damaged files, fewer images than a batch needs, or
+            more classes than the network has.
     """
     if recipe.data not in DATA:
         raise unknown_name(f"data in recipe {recipe.name}", recipe.data, DATA)
@@ -85,6 +91,12 @@ def training_splits(recipe: Recipe, data_root: Path) -> tuple[Split, Split]:
         raise GcbenchError(
             f"recipe {recipe.name}: {len(train.images)} training images are left beside "
             f"{len(held_out.images)} held-out ones, a batch needs {recipe.batch_size}"
+        )
+    stated = recipe.model.get("num_classes", train.classes)
+    if stated < train.classes:
+        raise GcbenchError(
+            f"recipe {recipe.name}: num_classes is {stated}, {recipe.data} has {train.classes}",
+            hint=f"set num_classes = {train.classes} in [model]",
         )
     return train, held_out
 
@@ -147,6 +159,16 @@ def paired(split: Split, size: int, generator: torch.Generator) -> Split:
         np.stack([side_by_side(left, right, size) for left, right in halves]),
         pair_class(split.labels, split.labels[partner], CLASSES),
     )
+
+
+def rows_of_uniform_classes(split: Split, count: int, generator: torch.Generator) -> torch.Tensor:
+    """Rows ``[count]`` drawn with replacement, every class as likely as any other.
+
+    Source: facebookresearch/BalancingGroups, method rwy (Idrissi et al. 2022).
+    """
+    sizes = np.bincount(split.labels)  # [C]
+    weights = torch.from_numpy(1.0 / sizes[split.labels])  # [n]
+    return torch.multinomial(weights, count, replacement=True, generator=generator)
 
 
 def centre_view(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

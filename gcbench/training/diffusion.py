@@ -23,6 +23,7 @@ from gcbench.nets.dit import DiT
 from gcbench.nets.sit import SiT
 from gcbench.nets.vae import VAE
 from gcbench.streams import stream
+from gcbench.training.accuracy import accuracies
 from gcbench.training.data import Split
 from gcbench.training.recipe import Recipe, from_table
 from gcbench.training.tasks import Batch, Echo, frozen
@@ -94,6 +95,7 @@ class DiffusionTask:
         self.labels = torch.from_numpy(train.labels)
         self.held_out = torch.from_numpy(views.of(held_out, 1))[0, :, 0].float()  # [m, C, h, w]
         self.held_out_labels = torch.from_numpy(held_out.labels)
+        self.held_out_split = held_out
 
     def batch(self, rows: Tensor, generator: torch.Generator) -> Batch:
         return self.noised(self.view_of(rows, generator), rows, generator)
@@ -150,10 +152,8 @@ class DiffusionTask:
         table = torch.stack(errors)  # [m, classes]
         labels = self.held_out_labels[: len(table)]
         own = table.gather(1, labels[:, None]).mean()
-        return {
-            "accuracy": float((table.argmin(1) == labels).float().mean()),
-            "noise_error": float(own),
-        }
+        shares = accuracies(table.argmin(1).numpy(), self.held_out_split)
+        return {**shares, "noise_error": float(own)}
 
     def embed_held_out(
         self,

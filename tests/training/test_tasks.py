@@ -168,6 +168,7 @@ def test_evaluation_recognises_a_model_that_knows_the_class(randar, monkeypatch)
     monkeypatch.setattr(task.model, "token_log_likelihood", oracle)
     metrics = task.evaluate(last=True)
     assert metrics["accuracy"] == metrics["accuracy_2_orders"] == 1.0
+    assert metrics["balanced_accuracy"] == 1.0
     assert metrics["log_likelihood"] == -64.0
 
 
@@ -193,7 +194,7 @@ def test_classifiers_of_every_family_learn_from_grey_crops(recipe_file, split, f
     loss = task.losses(grey, labels)["loss"]
     loss.backward()
     assert all(p.grad is not None for p in task.network().parameters())
-    assert set(task.evaluate(last=True)) == {"accuracy"}
+    assert set(task.evaluate(last=True)) == {"accuracy", "balanced_accuracy"}
 
 
 def test_unknown_classifier_family_is_refused(recipe_file, split):
