@@ -57,22 +57,27 @@ class WildsSet:
             f"or from worksheets.codalab.org, and unpack the .tar.gz{hub}"
         )
 
-    def place(self, data_root: Path | None) -> Path:
-        """The set's folder, tar or zip. Raises GcbenchError naming the places looked at."""
+    def place(self, data_root: Path | None, name: str) -> Path:
+        """The set's folder, tar or zip, for what `gcbench fetch` calls `name`.
+
+        Raises:
+            GcbenchError: it is nowhere; names the places looked at.
+        """
         stems = [f"{self.name}_v{self.version}", f"wilds/{self.name}_v{self.version}", self.name]
         if self.hub is not None:
             stems.append(self.hub.partition("/")[2])
         try:
-            return find(self.name.lower(), stems, data_root, hint=self.how_to_get)
+            fetch = "" if self.hub is None else f"gcbench fetch {name}, or "
+            return find(self.name.lower(), stems, data_root, hint=fetch + self.how_to_get)
         except GcbenchError:
             snapshot = None if self.hub is None else cached_snapshot(self.hub)
             if snapshot is None:
                 raise
             return snapshot
 
-    def rows(self, data_root: Path | None, splits: Sequence[str]) -> HubRows | None:
+    def rows(self, data_root: Path | None, name: str, splits: Sequence[str]) -> HubRows | None:
         """The rows of the first of `splits`; None when the set lies in its own format."""
-        place = self.place(data_root)
+        place = self.place(data_root, name)
         if self.hub is None or (place / self.table).is_file() or not is_hub_folder(place):
             return None
         return open_rows(place, splits)
@@ -95,9 +100,9 @@ class WildsSet:
             raise GcbenchError(f"{self.name} cannot be fetched", hint=self.how_to_get)
         return fetch_data_set(self.hub, splits, data_root / self.hub.partition("/")[2], echo)
 
-    def open(self, data_root: Path | None) -> tuple[Source, str]:
+    def open(self, data_root: Path | None, name: str) -> tuple[Source, str]:
         """The set's files, and the folder among them that holds the table."""
-        place = self.place(data_root)
+        place = self.place(data_root, name)
         source = open_source(place)
         root = descend(source, lambda s, path: s.size(joined(path, self.table)) is not None)
         if root is None and is_hub_folder(place):

@@ -19,6 +19,7 @@ CAMELYON17 = LabelSpace("camelyon17", ("normal", "tumor"))
 FILES = WildsSet("camelyon17", "1.0", "metadata.csv", hub="wltjr1007/Camelyon17-WILDS")
 FILE_NAME = re.compile(r"patch_(patient_\d+_node_\d+)_x_\d+_y_\d+\.png")
 COLUMNS = ("patient", "node", "x_coord", "y_coord", "tumor", "slide", "center", "split")
+HUB_SPLITS = {"train": ("train",), "id": ("validation", "val"), "ood": ("test",)}
 ID_VALIDATION = 1  # in the table's column `split`; 0 is training
 VALIDATION_CENTER, TEST_CENTER = 1, 2
 CENTERS = (0, 1, 2, 3, 4)
@@ -32,10 +33,13 @@ class Camelyon17(BenchmarkFamily):
         "camelyon17-id": "Camelyon17-WILDS, held-out patches of the training hospitals (id_val)",
         "camelyon17-ood": "Camelyon17-WILDS, patches of another hospital (test)",
     }
-    data_sets: ClassVar[Mapping[str, str]] = dict.fromkeys(names, FILES.how_to_get)
+    data_sets: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        (*names, "camelyon17-train"), FILES.how_to_get
+    )
+    training_sets: ClassVar[tuple[str, ...]] = ("camelyon17",)
 
     def locate(self, name: str, data_root: Path | None = None) -> str:
-        return str(FILES.place(data_root))
+        return str(FILES.place(data_root, name))
 
     def fetch(
         self,
@@ -44,21 +48,35 @@ class Camelyon17(BenchmarkFamily):
         source: Path | None = None,
         echo: Callable[[str], object] = print,
     ) -> Path:
-        """Downloads the copy on the hub, of which one split is needed."""
-        return FILES.fetch(name, data_root, source, _hub_splits(name), echo)
+        """Downloads the copy on the hub, of which one split is needed; two to learn from."""
+        if name == "camelyon17-train":
+            FILES.fetch(name, data_root, source, HUB_SPLITS["id"], echo)
+        return FILES.fetch(name, data_root, source, HUB_SPLITS[_part(name)], echo)
 
     def load(self, name: str, data_root: Path | None = None) -> Benchmark:
-        test, metric = name.endswith("-ood"), Metric()
-        rows = FILES.rows(data_root, _hub_splits(name))
+        return self._load(name, _part(name), data_root)
+
+    def load_training(
+        self, name: str, data_root: Path | None = None
+    ) -> tuple[Benchmark, Benchmark]:
+        """Patches of three hospitals, and others of the same hospitals (id_val)."""
+        return (
+            self._load(f"{name}-train", "train", data_root),
+            self._load(f"{name}-val", "id", data_root),
+        )
+
+    def _load(self, name: str, part: str, data_root: Path | None) -> Benchmark:
+        metric = Metric()
+        rows = FILES.rows(data_root, name, HUB_SPLITS[part])
         if rows is not None:
-            chosen = _chosen(rows, test=test)
+            chosen = _chosen(rows, test=part == "ood")
             return benchmark_of_rows(name, rows, chosen, _path, CAMELYON17, metric)
-        source, root = FILES.open(data_root)
-        return benchmark(name, source, root, _records(source, root, test=test), CAMELYON17, metric)
+        source, root = FILES.open(data_root, name)
+        return benchmark(name, source, root, _records(source, root, part), CAMELYON17, metric)
 
 
-def _hub_splits(name: str) -> tuple[str, ...]:
-    return ("test",) if name.endswith("-ood") else ("validation", "val")
+def _part(name: str) -> str:
+    return name.rpartition("-")[2]
 
 
 def _chosen(rows: HubRows, *, test: bool) -> dict[int, tuple[int, dict[str, str]]]:
@@ -85,15 +103,17 @@ def _path(file: str) -> str | None:
     return None if match is None else f"patches/{match[1]}/{file}"
 
 
-def _records(source: Source, root: str, *, test: bool) -> Iterator[Record]:
+def _records(source: Source, root: str, part: str) -> Iterator[Record]:
     for row in read_rows(source, joined(root, FILES.table), COLUMNS):
         split = row.integer("split", among=(0, 1))
         center = row.integer("center", among=CENTERS)
         label = row.integer("tumor", among=(0, 1))
         # The centers held out belong to their own splits, whatever the column `split` says.
-        in_test = center == TEST_CENTER
-        in_id_validation = split == ID_VALIDATION and center not in (TEST_CENTER, VALIDATION_CENTER)
-        if in_test if test else in_id_validation:
+        known = center not in (TEST_CENTER, VALIDATION_CENTER)
+        found = ("id" if split == ID_VALIDATION else "train") if known else ""
+        if center == TEST_CENTER:
+            found = "ood"
+        if found == part:
             # Patients are text: their leading zeros are part of the file names.
             case = f"patient_{row.text('patient')}_node_{row.integer('node')}"
             where = f"x_{row.integer('x_coord')}_y_{row.integer('y_coord')}"

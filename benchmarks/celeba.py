@@ -18,10 +18,10 @@ from ._wilds import SUITE, Record, WildsSet, benchmark, benchmark_of_rows, numbe
 
 CELEBA_BLOND = LabelSpace("celeba-blond", ("not blond", "blond"))
 FILES = WildsSet("celebA", "1.0", "list_attr_celeba.csv", hub="pietrolesci/celeba-wilds")
-HUB_SPLITS = ("test",)
+HUB_SPLITS = {"train": ("train",), "val": ("validation", "val"), "test": ("test",)}
 FILE_NAME = re.compile(r"\d{6}\.jpg")
 PARTITION = "list_eval_partition.csv"
-TEST = 2  # 0 is training, 1 validation
+PARTS = ("train", "val", "test")  # by their number in the partition
 
 
 class CelebA(BenchmarkFamily):
@@ -31,10 +31,13 @@ class CelebA(BenchmarkFamily):
     names: ClassVar[Mapping[str, str]] = {
         "celeba": "CelebA, blond hair on the test split, worst of four groups"
     }
-    data_sets: ClassVar[Mapping[str, str]] = dict.fromkeys(names, FILES.how_to_get)
+    data_sets: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        (*names, "celeba-train"), FILES.how_to_get
+    )
+    training_sets: ClassVar[tuple[str, ...]] = ("celeba",)
 
     def locate(self, name: str, data_root: Path | None = None) -> str:
-        return str(FILES.place(data_root))
+        return str(FILES.place(data_root, name))
 
     def fetch(
         self,
@@ -43,21 +46,36 @@ class CelebA(BenchmarkFamily):
         source: Path | None = None,
         echo: Callable[[str], object] = print,
     ) -> Path:
-        """Downloads the test split of the copy on the hub."""
-        return FILES.fetch(name, data_root, source, HUB_SPLITS, echo)
+        """Downloads the test split of the copy on the hub; the two others to learn from."""
+        if name != "celeba-train":
+            return FILES.fetch(name, data_root, source, HUB_SPLITS["test"], echo)
+        FILES.fetch(name, data_root, source, HUB_SPLITS["train"], echo)
+        return FILES.fetch(name, data_root, source, HUB_SPLITS["val"], echo)
 
     def load(self, name: str, data_root: Path | None = None) -> Benchmark:
+        return self._load(name, "test", data_root)
+
+    def load_training(
+        self, name: str, data_root: Path | None = None
+    ) -> tuple[Benchmark, Benchmark]:
+        """The training and the validation split."""
+        return (
+            self._load(f"{name}-train", "train", data_root),
+            self._load(f"{name}-val", "val", data_root),
+        )
+
+    def _load(self, name: str, part: str, data_root: Path | None) -> Benchmark:
         metric = Metric(fields=("male", "y"))
-        rows = FILES.rows(data_root, HUB_SPLITS)
+        rows = FILES.rows(data_root, name, HUB_SPLITS[part])
         if rows is not None:
             return benchmark_of_rows(name, rows, _chosen(rows), _path, CELEBA_BLOND, metric)
-        source, root = FILES.open(data_root)
-        return benchmark(name, source, root, _records(source, root), CELEBA_BLOND, metric)
+        source, root = FILES.open(data_root, name)
+        return benchmark(name, source, root, _records(source, root, part), CELEBA_BLOND, metric)
 
 
-def _records(source: Source, root: str) -> Iterator[Record]:
+def _records(source: Source, root: str, part: str) -> Iterator[Record]:
     partition = {
-        row.text("image_id"): row.integer("partition", among=(0, 1, TEST))
+        row.text("image_id"): row.integer("partition", among=range(len(PARTS)))
         for row in read_rows(source, joined(root, PARTITION), ("image_id", "partition"))
     }
     columns = ("image_id", "Blond_Hair", "Male")
@@ -69,7 +87,7 @@ def _records(source: Source, root: str) -> Iterator[Record]:
                 f"{row.table}, line {row.line}: image {image} has no row in {PARTITION}",
                 hint="the two files are of different versions: fetch them again",
             )
-        if partition[image] == TEST:
+        if PARTS[partition[image]] == part:
             groups = {"male": str(int(male)), "y": str(int(blond))}
             yield Record(f"img_align_celeba/{image}", int(blond), groups)
 

@@ -38,6 +38,7 @@ COLUMNS = ("split", "timestamp", "country_code", "category")
 SPLITS = ("train", "val", "test", "seq")  # "seq" (sequestered) belongs to no benchmark
 FIRST_HELD_OUT_YEAR, FIRST_TEST_YEAR = 2013, 2016
 OTHER = "Other"  # the region of countries that the mapping does not know
+BY_REGION = Metric(fields=("region",), ignore=(OTHER,))
 
 
 class FMoW(BenchmarkFamily):
@@ -48,10 +49,11 @@ class FMoW(BenchmarkFamily):
         "fmow-id": "FMoW-WILDS, the years of training (id_test)",
         "fmow-ood": "FMoW-WILDS, 2016 and later (test), worst region",
     }
-    data_sets: ClassVar[Mapping[str, str]] = dict.fromkeys(names, FILES.how_to_get)
+    data_sets: ClassVar[Mapping[str, str]] = dict.fromkeys((*names, "fmow-train"), FILES.how_to_get)
+    training_sets: ClassVar[tuple[str, ...]] = ("fmow",)
 
     def locate(self, name: str, data_root: Path | None = None) -> str:
-        return str(FILES.place(data_root))
+        return str(FILES.place(data_root, name))
 
     def load(self, name: str, data_root: Path | None = None) -> Benchmark:
         """The benchmark `name`.
@@ -62,14 +64,28 @@ class FMoW(BenchmarkFamily):
         Raises:
             GcbenchError: the data are missing or incomplete, or a row of a table is broken.
         """
-        source, root = FILES.open(data_root)
         shifted = name.endswith("-ood")
-        metric = Metric(fields=("region",), ignore=(OTHER,)) if shifted else Metric()
-        records = _records(source, root, shifted=shifted)
+        metric = BY_REGION if shifted else Metric()
+        return self._load(name, "test", data_root, metric, shifted=shifted)
+
+    def load_training(
+        self, name: str, data_root: Path | None = None
+    ) -> tuple[Benchmark, Benchmark]:
+        """Images before 2013, and others of the same years (id_val)."""
+        return (
+            self._load(f"{name}-train", "train", data_root, BY_REGION),
+            self._load(f"{name}-val", "val", data_root, BY_REGION),
+        )
+
+    def _load(
+        self, name: str, split: str, data_root: Path | None, metric: Metric, shifted: bool = False
+    ) -> Benchmark:
+        source, root = FILES.open(data_root, name)
+        records = _records(source, root, split, shifted=shifted)
         return benchmark(name, source, root, records, FMOW_62, metric)
 
 
-def _records(source: Source, root: str, *, shifted: bool) -> Iterator[Record]:
+def _records(source: Source, root: str, wanted: str, *, shifted: bool) -> Iterator[Record]:
     region_of = {
         row.text("alpha-3"): row.cells["region"] or OTHER
         for row in read_rows(source, joined(root, REGIONS), ("alpha-3", "region"))
@@ -79,7 +95,7 @@ def _records(source: Source, root: str, *, shifted: bool) -> Iterator[Record]:
     for number, row in enumerate(read_rows(source, joined(root, FILES.table), COLUMNS)):
         split, year = row.text("split", among=SPLITS), _year(row)
         in_time = year >= FIRST_TEST_YEAR if shifted else year < FIRST_HELD_OUT_YEAR
-        if split == "test" and in_time:
+        if split == wanted and in_time:
             category = row.text("category")
             if category not in label_of:
                 raise row.error("category", f"one of {len(label_of)} known categories")

@@ -47,6 +47,7 @@ CORRUPTIONS = {
 GROUP_OF = {corruption: group for group, members in CORRUPTIONS.items() for corruption in members}
 SHORT = {"in-c-gauss": ("gaussian_noise", 3), "in-c-jpeg": ("jpeg_compression", 3)}
 COMPUTED = ":computed"
+TRAINING = "in-train"  # learned from, and no benchmark
 CROPPED_SIDE = 224  # of every image of ImageNet-C
 
 
@@ -83,6 +84,19 @@ SETS = {
         50_000,
         "ILSVRC2012_img_val.tar and the devkit from image-net.org (free registration), or the hub "
         "data set ILSVRC/imagenet-1k (gated: accept its terms there first)",
+    ),
+    TRAINING: ImageSet(
+        "imagenet",
+        (
+            *("imagenet/train", "ILSVRC2012/train", "ILSVRC/Data/CLS-LOC/train", "imagenet-train"),
+            *("ILSVRC2012_img_train", "imagenet/ILSVRC2012_img_train", "imagenet-1k"),
+        ),
+        "ILSVRC/imagenet-1k",
+        ("train",),
+        1_281_167,
+        "ILSVRC2012_img_train.tar from image-net.org (free registration; unpack the tar of every "
+        "class into a folder of its name), or the hub data set ILSVRC/imagenet-1k (gated: accept "
+        "its terms there first)",
     ),
     "in-r": ImageSet(
         "imagenet_r",
@@ -165,8 +179,9 @@ class ImageNet(BenchmarkFamily):
     suite: ClassVar[str] = "imagenet"
     names: ClassVar[Mapping[str, str]] = NAMES
     data_sets: ClassVar[Mapping[str, str]] = {
-        name: SETS[_set_of(name)].source for name in (*NAMES, "in-c")
+        name: SETS[_set_of(name)].source for name in (*NAMES, "in-c", TRAINING)
     }
+    training_sets: ClassVar[tuple[str, ...]] = ("imagenet",)
 
     def fetch(
         self,
@@ -221,6 +236,12 @@ class ImageNet(BenchmarkFamily):
             digest=content_digest(_canonical(name), rows),
             shortfall=_shortfall(wanted, len(entries), len({e.wnid for e in entries})),
         )
+
+    def load_training(
+        self, name: str, data_root: Path | None = None
+    ) -> tuple[Benchmark, Benchmark | None]:
+        """The 1.28 million training images; its validation images are a benchmark."""
+        return self.load(TRAINING, data_root), None
 
     def _entries(
         self, name: str, wanted: ImageSet, place: Path

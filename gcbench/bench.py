@@ -162,6 +162,7 @@ class BenchmarkFamily(ABC):
     suite: ClassVar[str]
     names: ClassVar[Mapping[str, str]]
     data_sets: ClassVar[Mapping[str, str]] = {}
+    training_sets: ClassVar[tuple[str, ...]] = ()
 
     def fetch(
         self,
@@ -199,6 +200,20 @@ class BenchmarkFamily(ABC):
         Raises:
             GcbenchError: the data is missing, incomplete or does not match its manifest.
         """
+
+    def load_training(
+        self, name: str, data_root: Path | None = None
+    ) -> tuple[Benchmark, Benchmark | None]:
+        """What one of `training_sets` gives to learn from, images still unread.
+
+        Returns:
+            The training images, and the images of the same kind that a checkpoint is chosen by;
+            None where the set has no such part and some of the training images have to do.
+
+        Raises:
+            GcbenchError: the data is missing or incomplete.
+        """
+        raise GcbenchError(f"{name} has no training images")
 
 
 def ordered_classes(labels: Sequence[int]) -> tuple[int, ...]:

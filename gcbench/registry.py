@@ -60,6 +60,20 @@ class Registry:
                 return family.load(name, data_root)
         raise unknown_name("benchmark", name, self.benchmark_names)
 
+    def training(
+        self, name: str, data_root: Path | None = None
+    ) -> tuple[Benchmark, Benchmark | None]:
+        """The training set of that name, see `BenchmarkFamily.load_training`.
+
+        Raises:
+            GcbenchError: no such set (the nearest name is suggested), or its data are missing.
+        """
+        for family in self.families:
+            if name in family.training_sets:
+                return family.load_training(name, data_root)
+        known = [name for family in self.families for name in family.training_sets]
+        raise unknown_name("training set", name, known)
+
 
 def _modules(extra: Iterable[Path]) -> Iterator[ModuleType]:
     for folder in ("baselines", "benchmarks"):

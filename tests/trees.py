@@ -42,6 +42,7 @@ def write_imagenet(root: Path, filled=4) -> None:
     val = [f"ILSVRC2012_val_{i:08d}.JPEG" for i in (3, 17, 293)]
     sets = {
         "imagenet/val": ("imagenet", val, TINY),
+        "imagenet/train": ("imagenet", ["n01440764_18.JPEG", "n01440764_36.JPEG"], TINY),
         "imagenet-r": ("imagenet_r", ["art_0.jpg", "art_1.jpg", "toy_5.jpg"], TINY),
         "imagenet-a": ("imagenet_a", ["0.01_bee _ bee_0.9.jpg", "0.2_fly _ bee_0.4.jpg"], TINY),
         "imagenet-sketch/sketch": ("imagenet", ["sketch_0.JPEG", "sketch_11.JPEG"], TINY),
@@ -145,6 +146,7 @@ FMOW_ROWS = (
     ("test", "2015-12-31T23:30:00-01:00", "ATA", "port"),  # test: 2016 in UTC; no region
     ("test", "2016-01-01T00:30:00+01:00", "USA", "port"),  # in no split: 2015 in UTC
     ("test", "2017-06-01T12:00:00.5Z", "???", "tower"),  # test; country not in the mapping
+    ("val", "2011-06-01T12:00:00Z", "USA", "zoo"),  # id_val
 )
 
 
