@@ -247,11 +247,21 @@ def parity(folders: tuple[Path, ...], unknown: str) -> None:
 @click.option("--data-root", type=click.Path(path_type=Path), envvar="GCBENCH_DATA")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the trained weights.")
 @click.option("--work", type=click.Path(path_type=Path), help="Folder of resumable checkpoints.")
-def train(name: str, data_root: Path | None, out: Path | None, work: Path | None) -> None:
-    """Train a recipe; run the same command again to resume."""
+@click.option("--seed", type=int, help="Instead of the recipe's; the weights are NAME-seedN.")
+@click.option(
+    "--accumulate",
+    type=click.IntRange(min=1),
+    help="Micro-batches of a step, which processes share, instead of the recipe's.",
+)
+@click.option("--tensorboard", is_flag=True, help="Write events for TensorBoard beside the work.")
+def train(name: str, **options: Any) -> None:
+    """Train a recipe; run the same command again to resume.
+
+    torchrun or `accelerate launch` starts it in several processes, see docs/training.md.
+    """
     from gcbench.training import train as train_recipe
 
-    train_recipe(name, data_root=data_root, out=out, work=work)
+    train_recipe(name, **options)
 
 
 @main.command()

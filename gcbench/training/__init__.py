@@ -14,6 +14,10 @@ def train(
     data_root: Path | None = None,
     out: Path | None = None,
     work: Path | None = None,
+    *,
+    seed: int | None = None,
+    accumulate: int | None = None,
+    tensorboard: bool = False,
 ) -> Path:
     """Train a recipe to its end, or go on from where an earlier call was interrupted.
 
@@ -22,6 +26,9 @@ def train(
         data_root: folder that holds ``fashion-mnist/`` (see ``gcbench fetch``); ``data`` if None.
         out: folder of the results, ``trained`` if None.
         work: folder of the resumable checkpoint, ``out/work`` if None.
+        seed: replaces the recipe's, and the weights are named ``NAME-seedN``.
+        accumulate: replaces the recipe's, see :class:`.recipe.Recipe`.
+        tensorboard: write events for TensorBoard into ``work/NAME.tensorboard``.
 
     Returns:
         Path of the weights ``NAME.safetensors``; ``NAME.json`` (the card) and ``NAME.curve.csv``
@@ -29,11 +36,11 @@ def train(
 
     Raises:
         GcbenchError: an unknown or wrong recipe, missing data, a checkpoint of another recipe, a
-            loss that is not finite.
+            loss that is not finite, a file that cannot be written.
     """
     from gcbench.training.loop import run
-    from gcbench.training.recipe import read_recipe
+    from gcbench.training.recipe import adapted, read_recipe
 
     out = out or Path("trained")
-    recipe = read_recipe(name_or_path)
-    return run(recipe, data_root or Path("data"), out, work or out / "work")
+    recipe = adapted(read_recipe(name_or_path), seed=seed, accumulate=accumulate)
+    return run(recipe, data_root or Path("data"), out, work or out / "work", tensorboard)

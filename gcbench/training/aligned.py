@@ -76,7 +76,7 @@ class REPATask(DiffusionTask):
         self, recipe: Recipe, train: Split, held_out: Split, out: Path, work: Path, echo: Echo
     ) -> None:
         super().__init__(recipe, train, held_out, out, work, echo)
-        teacher, self.encoder = frozen(self.options.encoder, out, lambda r: DINOv2(**r.model))
+        teacher, self.encoder = frozen(self.options.encoder, out, lambda r: r.network(DINOv2))
         self._check(teacher, self.encoder["name"])
         side = self.model.side
         self.encoded = Views(

@@ -100,7 +100,7 @@ class DATTask:
                 f"recipe {recipe.name}: {o.tiles} tiles do not divide {o.image_size} pixels",
                 hint="set tiles to a divisor of image_size",
             )
-        self.joint = _Joint(DAT(**recipe.model), dual=o.robust_steps <= 0)
+        self.joint = _Joint(recipe.network(DAT), dual=o.robust_steps <= 0)
         self.module: nn.Module = self.joint
         self.train = train
         views = [centre_view(image, o.image_size) for image in held_out.images]

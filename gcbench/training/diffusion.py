@@ -78,9 +78,9 @@ class DiffusionTask:
         if options.family not in self.families:
             raise unknown_name(f"family in recipe {recipe.name}", options.family, self.families)
         network, self.process = self.families[options.family]
-        self.model = network(**recipe.model)
+        self.model = recipe.network(network)
         self.module: nn.Module = self.model
-        vae, self.autoencoder = frozen(options.autoencoder, out, lambda r: VAE(**r.model))
+        vae, self.autoencoder = frozen(options.autoencoder, out, lambda r: r.network(VAE))
         views = Views(
             kind="moments",
             encode=lambda images: torch.stack(vae.moments(images), dim=1).half(),

@@ -83,14 +83,17 @@ class _Pair(nn.Module):
     """Student, teacher, and what the teacher's outputs are centred by."""
 
     centre: Tensor
-    batch_mean: Tensor
+    output_sum: Tensor
+    batches: Tensor
 
     def __init__(self, student: _Branch, prototypes: int) -> None:
         super().__init__()
         self.student, self.teacher = student, copy.deepcopy(student)
         self.teacher.requires_grad_(False)
         self.register_buffer("centre", torch.zeros(prototypes))
-        self.register_buffer("batch_mean", torch.zeros(prototypes))
+        # Of the means over the micro-batches of a step, and how many they are.
+        self.register_buffer("output_sum", torch.zeros(prototypes))
+        self.register_buffer("batches", torch.zeros(()))
 
 
 class DINOTask:
@@ -99,7 +102,7 @@ class DINOTask:
     def __init__(self, recipe: Recipe, train: Split, held_out: Split) -> None:
         self.recipe = recipe
         self.options = o = from_table(Options, recipe.options, f"[options] of {recipe.name}")
-        backbone = DINOv2(**recipe.model)
+        backbone = recipe.network(DINOv2)
         head = DINOHead(backbone.embed_dim, o.hidden, o.bottleneck, o.prototypes)
         self.pair = _Pair(_Branch(backbone, head), o.prototypes)
         self.module: nn.Module = self.pair
@@ -123,7 +126,8 @@ class DINOTask:
         views = as_rgb(large.flatten(0, 1))  # [2B, 3, H, W]
         with torch.no_grad():
             targets = pair.teacher(views)
-            pair.batch_mean.copy_(targets.mean(dim=0))
+            pair.output_sum += targets.mean(dim=0)
+            pair.batches += 1
             targets = ((targets - pair.centre) / o.teacher_temperature).softmax(dim=1)
             targets = targets.unflatten(0, (2, -1))  # [2, B, P]
         outputs = pair.student(views).unflatten(0, (2, -1))
@@ -146,7 +150,9 @@ class DINOTask:
         pairs = zip(pair.teacher.parameters(), pair.student.parameters(), strict=True)
         for average, current in pairs:
             average.lerp_(current, 1 - momentum)
-        pair.centre.lerp_(pair.batch_mean, 1 - o.centre_momentum)
+        pair.centre.lerp_(pair.output_sum / pair.batches, 1 - o.centre_momentum)
+        pair.output_sum.zero_()
+        pair.batches.zero_()
 
     def evaluate(self, last: bool) -> dict[str, float]:
         """Accuracy of a vote among nearest training images, weights exp(cosine / 0.07)."""

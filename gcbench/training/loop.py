@@ -1,59 +1,59 @@
 """The training loop: resumable, and the same curve whether it was interrupted or not.
 
 Every random draw of step ``s`` comes from streams named by (recipe seed, s), so a checkpoint needs
-no generator state: weights, optimiser state and the step decide all that follows.
+no generator state: weights, optimiser state and the step decide all that follows. Processes deal
+out the micro-batches of a step, so the recipe and not their number decides the outcome.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import closing, nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
-from accelerate import Accelerator
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor
+from torch import Tensor, nn
 
-from gcbench.errors import GcbenchError
-from gcbench.streams import stream
+from gcbench.errors import GcbenchError, unknown_name
+from gcbench.training.average import WeightAverage
+from gcbench.training.batches import Batches, readers_for
 from gcbench.training.data import training_splits
+from gcbench.training.logs import Log
 from gcbench.training.optim import build_optimizers, schedule
+from gcbench.training.processes import Processes
 from gcbench.training.publish import publish
 from gcbench.training.recipe import Recipe
-from gcbench.training.tasks import Task, build_task
+from gcbench.training.saving import Chosen, Progressed, load_checkpoint, save_checkpoint
+from gcbench.training.tasks import Batch, Task, build_task
 
 
-@dataclass
-class Progressed:
-    """How far a training is: optimiser steps, seconds of all its sessions, rows of the curve."""
-
-    step: int
-    seconds: float
-    curve: list[dict[str, float]]
-
-
-def run(recipe: Recipe, data_root: Path, out: Path, work: Path) -> Path:
+def run(recipe: Recipe, data_root: Path, out: Path, work: Path, tensorboard: bool = False) -> Path:
     """Train from scratch or from ``work``'s checkpoint, then publish; see :func:`..train`."""
-    console = Console(stderr=True)
+    processes = Processes()
+    share = processes.share(recipe)
+    console = Console(stderr=True, quiet=not processes.is_main)
     train, held_out = training_splits(recipe, data_root)
 
-    # Accelerate fixes its precision once per process, so the recipe's is entered by each trainer.
-    accelerator = Accelerator(mixed_precision="no")
-    if accelerator.num_processes > 1:
-        raise GcbenchError("training runs in one process", hint="start it without a launcher")
-    torch.manual_seed(recipe.seed)
-    task = build_task(recipe, train, held_out, out, work, console.print)
-    trainer = Trainer(recipe, task, accelerator, len(train.images), work, console)
-    progressed = trainer.train()
+    def build() -> Task:
+        torch.manual_seed(recipe.seed)
+        return build_task(recipe, train, held_out, out, work, console.print)
+
+    # What the main process has encoded the others only read.
+    task = processes.main_does(build) or build()
+    readers = readers_for(processes.device)
+    batches = Batches(recipe, task, len(train.images), share, readers)
+    log = Log(recipe, out, console, work / f"{recipe.name}.tensorboard" if tensorboard else None)
+    trainer = Trainer(recipe, task, processes, batches, log, work)
+    state = trainer.train()
     digest = train.followed_by(held_out).digest()
-    return publish(recipe, task, digest, progressed.curve, progressed.seconds, out)
+    processes.main_does(lambda: publish(recipe, task, digest, state, trainer.selected(state), out))
+    return out / f"{recipe.name}.safetensors"
 
 
 def _can_compile(device: torch.device) -> bool:
@@ -69,134 +69,163 @@ class Trainer:
         self,
         recipe: Recipe,
         task: Task,
-        accelerator: Accelerator,
-        train_size: int,
+        processes: Processes,
+        batches: Batches,
+        log: Log,
         work: Path,
-        console: Console,
     ) -> None:
-        self.recipe, self.task, self.accelerator = recipe, task, accelerator
-        self.train_size, self.console = train_size, console
+        self.recipe, self.task, self.processes = recipe, task, processes
+        self.batches, self.log = batches, log
         self.checkpoint = work / f"{recipe.name}.checkpoint.pt"
-        task.module.to(accelerator.device)
+        processes.check(task.module)
+        task.module.to(processes.device)
         self.optimizers = build_optimizers(task.module, recipe.optimizer)
-        compiled = recipe.compile and _can_compile(accelerator.device)
+        averaged = recipe.ema and processes.is_main
+        self.average = WeightAverage(task.module, recipe.ema) if averaged else None
+        compiled = recipe.compile and _can_compile(processes.device)
         if recipe.compile and not compiled:
-            console.print("no C++ compiler found: training uncompiled, which is slower")
+            log.console.print("no C++ compiler found: training uncompiled, which is slower")
         self.losses = torch.compile(task.losses) if compiled else task.losses
+        self.drawn: Iterator[tuple[Batch, torch.Generator]] = iter(())
 
     def train(self) -> Progressed:
         """All steps that are left; returns the state after the last one."""
-        recipe, task = self.recipe, self.task
+        recipe = self.recipe
         state = self._resume()
+        if state.step == 0 and recipe.select:
+            # A metric that no evaluation has is found out now, not after a thousand steps.
+            self.processes.main_does(lambda: self._metric(self._evaluate(last=False)))
         started = time.perf_counter() - state.seconds
         sums: dict[str, Tensor] = {}
-        task.module.train()
-        with self._progress(state) as advance:
-            for step in range(state.step, recipe.steps):
+        self.task.module.train()
+        with self.log.running(state) as advance, closing(self.batches.since(state.step)) as drawn:
+            self.drawn, first = drawn, state.step
+            for step in range(first, recipe.steps):
                 logged = self._step(step)
                 for key, value in logged.items():
                     sums[key] = sums.get(key, torch.zeros(())) + value
-                advance(logged["loss"])
+                advance(logged["loss"].item())
                 done = step + 1
                 if done % recipe.evaluate_every and done != recipe.steps:
                     continue
-                count = done - state.step
-                row = {"step": float(done), "images": float(done * recipe.batch_size)}
-                row |= {key: float(value) / count for key, value in sums.items()}
-                row |= self._evaluate(last=done == recipe.steps)
-                sums = {}
-                state = Progressed(done, time.perf_counter() - started, [*state.curve, row])
-                self._save(state)
-                self.console.print(
-                    "  ".join(f"{k} {v:.5g}" for k, v in row.items()) + f"  {state.seconds:.0f} s"
-                )
+                means = {key: float(value) / (done - first) for key, value in sums.items()}
+                sums, first = {}, done
+                seconds = time.perf_counter() - started
+                conclude = partial(self._conclude, state, done, seconds, means)
+                self.processes.main_does(conclude)
         return state
 
     def _step(self, step: int) -> dict[str, Tensor]:
-        recipe, device = self.recipe, self.accelerator.device
-        generator = stream(recipe.name, "step", recipe.seed, step)
-        batch = self.task.batch(self._rows(step), generator)
-        spec = recipe.optimizer
+        recipe, spec, module = self.recipe, self.recipe.optimizer, self.task.module
         share = schedule(step, recipe.steps, spec.warmup_steps, spec.schedule)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * share
-        with self._autocast():
-            losses = self.losses(*(tensor.to(device) for tensor in batch))
-        logged = {key: value.detach().float().cpu() for key, value in losses.items()}
+        logged, batch, generator = self._backward()
         if not torch.isfinite(logged["loss"]):
-            raise GcbenchError(
-                f"recipe {recipe.name}: the loss is {logged['loss'].item()} at step {step}",
-                hint=f"lower the learning rate; {self.checkpoint} holds the last good state",
+            raise self.processes.seen_by_all(
+                GcbenchError(
+                    f"recipe {recipe.name}: the loss is {logged['loss'].item()} at step {step}",
+                    hint=f"lower the learning rate; {self._last_good()}",
+                )
             )
-        self.accelerator.backward(losses["loss"])
-        parameters = self.task.module.parameters()
-        self.accelerator.clip_grad_norm_(parameters, recipe.optimizer.clip_norm)
+        if spec.clip_norm:
+            nn.utils.clip_grad_norm_(module.parameters(), spec.clip_norm)
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         self.task.after_step(step, batch, generator)
+        if self.average is not None:
+            self.average.update()
         return logged
+
+    def _backward(self) -> tuple[dict[str, Tensor], Batch, torch.Generator]:
+        """Gradients of the mean loss of a step; what is logged, and the last micro-batch."""
+        parts, device = self.recipe.accumulate, self.processes.device
+        logged: dict[str, Tensor] = {}
+        counted = self.processes.counters(self.task.module)
+        for _ in self.batches.share:
+            batch, generator = next(self.drawn)
+            with self._autocast():
+                losses = self.losses(*(tensor.to(device) for tensor in batch))
+            (losses["loss"] / parts).backward()
+            for key, value in losses.items():
+                mean = value.detach().float() / parts
+                logged[key] = logged[key] + mean if key in logged else mean
+        self.processes.sum_gradients(self.task.module)
+        self.processes.sum_counted(self.task.module, counted)
+        means = self.processes.sum(torch.stack([*logged.values()])).cpu()
+        return dict(zip(logged, means, strict=True)), batch, generator
 
     def _autocast(self) -> torch.autocast:
         bf16 = self.recipe.precision == "bf16"
-        return torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=bf16)
-
-    def _rows(self, step: int) -> Tensor:
-        """Rows of one batch: each epoch is a permutation of the images, cut into full batches."""
-        size = self.recipe.batch_size
-        batches = self.train_size // size
-        epoch, index = divmod(step, batches)
-        shuffle = stream(self.recipe.name, "epoch", self.recipe.seed, epoch)
-        order = torch.randperm(self.train_size, generator=shuffle)
-        return order[index * size : (index + 1) * size]
+        return torch.autocast(self.processes.device.type, torch.bfloat16, enabled=bf16)
 
     def _evaluate(self, last: bool) -> dict[str, float]:
+        averaged = nullcontext() if self.average is None else self.average.applied()
         self.task.module.eval()
-        with torch.no_grad(), self._autocast():
+        with torch.no_grad(), self._autocast(), averaged:
             metrics = self.task.evaluate(last)
         self.task.module.train()
         return metrics
 
-    def _save(self, state: Progressed) -> None:
-        """Replace the checkpoint in one step: a crash leaves the previous one whole."""
-        content = {
-            "recipe": self.recipe.digest(),
-            "step": state.step,
-            "seconds": state.seconds,
-            "curve": state.curve,
+    def _metric(self, metrics: dict[str, float]) -> float:
+        if self.recipe.select not in metrics:
+            raise unknown_name(
+                f"metric to select by in recipe {self.recipe.name}", self.recipe.select, metrics
+            )
+        return metrics[self.recipe.select]
+
+    def _conclude(
+        self, state: Progressed, done: int, seconds: float, means: dict[str, float]
+    ) -> None:
+        """Evaluates after ``done`` steps and takes everything down, in ``state`` and on disk."""
+        recipe = self.recipe
+        metrics = self._evaluate(last=done == recipe.steps)
+        row = {"step": float(done), "images": float(done * recipe.batch_size), **means, **metrics}
+        state.step, state.seconds, state.curve = done, seconds, [*state.curve, row]
+        if recipe.select:
+            value = self._metric(metrics)
+            if value > (-math.inf if state.chosen is None else state.chosen.value):
+                state.chosen = Chosen(done, value, self._weights())
+        average = {} if self.average is None else self.average.weights
+        tensors = {
             "module": self.task.module.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "average": average,
         }
-        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.checkpoint.with_suffix(".partial")
-        torch.save(content, partial)
-        partial.replace(self.checkpoint)
+        save_checkpoint(self.checkpoint, recipe, state, tensors)
+        self.log.evaluated(state)
+
+    def _weights(self) -> dict[str, Tensor]:
+        """A copy of what an evaluation sees."""
+        averaged = nullcontext() if self.average is None else self.average.applied()
+        with averaged:
+            found = self.task.module.state_dict()
+            return {name: value.detach().to("cpu", copy=True) for name, value in found.items()}
+
+    def selected(self, state: Progressed) -> dict[str, float]:
+        """Loads what is to be published; step and metrics of it where the recipe selects."""
+        weights = self._weights() if state.chosen is None else state.chosen.weights
+        self.task.module.load_state_dict(weights)
+        self.average = None
+        if state.chosen is None:
+            return {}
+        return {"step": float(state.chosen.step), **self._evaluate(last=True)}
 
     def _resume(self) -> Progressed:
-        if not self.checkpoint.exists():
-            return Progressed(0, 0.0, [])
-        content: dict[str, Any] = torch.load(self.checkpoint, weights_only=True)
-        if content["recipe"] != self.recipe.digest():
-            raise GcbenchError(
-                f"{self.checkpoint} belongs to another version of recipe {self.recipe.name}",
-                hint="remove it to start afresh, or pass another --work folder",
-            )
-        self.task.module.load_state_dict(content["module"])
-        for optimizer, saved in zip(self.optimizers, content["optimizers"], strict=True):
+        state, tensors = load_checkpoint(self.checkpoint, self.recipe)
+        if state.step == 0:
+            return state
+        self.task.module.load_state_dict(tensors["module"])
+        for optimizer, saved in zip(self.optimizers, tensors["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
-        self.console.print(f"{self.recipe.name}: resuming at step {content['step']}")
-        return Progressed(content["step"], content["seconds"], content["curve"])
+        if self.average is not None:
+            self.average.load(tensors["average"])
+        self.log.console.print(f"{self.recipe.name}: resuming at step {state.step}")
+        return state
 
-    @contextmanager
-    def _progress(self, state: Progressed) -> Iterator[Any]:
-        columns = (
-            TextColumn(self.recipe.name),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("loss {task.fields[loss]:.4f}"),
-        )
-        with Progress(*columns, console=self.console) as bar:
-            handle = bar.add_task("", total=self.recipe.steps, completed=state.step, loss=0.0)
-            yield lambda loss: bar.update(handle, advance=1, loss=loss.item())
+    def _last_good(self) -> str:
+        if self.checkpoint.exists():
+            return f"{self.checkpoint} holds the last good state"
+        return "there was no evaluation yet, so nothing was kept"

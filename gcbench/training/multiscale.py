@@ -26,7 +26,7 @@ class MultiScaleTokenizer(CodebookTask[VQVAE]):
 
     def __init__(self, recipe: Recipe, train: Split, held_out: Split) -> None:
         options = from_table(Options, recipe.options, f"[options] of {recipe.name}")
-        super().__init__(recipe, options, VQVAE(**recipe.model), train, held_out)
+        super().__init__(recipe, options, recipe.network(VQVAE), train, held_out)
         # In one sitting all codes would be whole features, none what a coarse scale leaves over.
         self.sittings = len(self.vq.patch_nums)
 

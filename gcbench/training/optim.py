@@ -67,8 +67,10 @@ def _in_block(name: str) -> bool:
 
 
 def schedule(step: int, steps: int, warmup: int, kind: str = "linear") -> float:
-    """Share of the peak learning rate: linear warm-up, then decay to zero at ``steps``."""
+    """Share of the peak learning rate: linear warm-up, then decay to zero at ``steps``, or none."""
     if step < warmup:
         return (step + 1) / warmup
+    if kind == "constant":
+        return 1.0
     left = (steps - step) / max(1, steps - warmup)
     return left if kind == "linear" else (1 - math.cos(math.pi * left)) / 2

@@ -6,13 +6,14 @@ import dataclasses
 import hashlib
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 from gcbench.errors import GcbenchError, unknown_name
 from gcbench.resources import resource
+from gcbench.training.tables import construct, expected
 
 T = TypeVar("T")
 
@@ -37,6 +38,9 @@ ENCODED_TASKS = {
 }
 TASKS = {**IMAGE_TASKS, **ENCODED_TASKS}
 
+# A tokenizer's unused codes are moved onto features of a whole batch.
+WHOLE_BATCH_TASKS = ("tokenizer", "multiscale")
+
 
 @dataclass(frozen=True)
 class OptimizerSpec:
@@ -45,13 +49,13 @@ class OptimizerSpec:
     Attributes:
         name: ``adamw``, ``muon`` for Muon on the matrices inside blocks and AdamW on the rest, or
             ``sgd`` with the first of ``betas`` as momentum.
-        learning_rate: peak, reached after ``warmup_steps``, then falling to zero.
-        schedule: how it falls, ``linear`` or ``cosine``.
+        learning_rate: peak, reached after ``warmup_steps``.
+        schedule: how it falls to zero at the last step, ``linear`` or ``cosine``; or ``constant``.
         weight_decay: decoupled, on weights of two and more axes only.
         warmup_steps: steps of linear warm-up.
         betas: AdamW's.
         matrix_learning_rate: peak of Muon, scaled to AdamW's update size.
-        clip_norm: largest global gradient norm.
+        clip_norm: largest global gradient norm, 0 for any.
     """
 
     learning_rate: float
@@ -72,13 +76,21 @@ class Recipe:
         name: file name of the recipe and of its weights.
         task: one of :data:`TASKS`.
         steps: optimiser steps.
-        batch_size: images per step.
+        batch_size: images per step, over all processes.
+        accumulate: micro-batches that a step's batch is cut into, equal in size. Processes deal
+            them out, and one with several computes them in turn, so that their number decides the
+            memory and not the outcome.
         data: what is learned from, see :mod:`gcbench.training.data`.
         held_out: images at the end of the training split that are only evaluated on; data that
             bring a validation part of their own keep to it.
         evaluate_every: steps between evaluations; a checkpoint is written with each.
         precision: ``bf16`` (autocast) or ``fp32``.
+        ema: decay of the moving average of the weights, which is what is evaluated and published;
+            0 for none.
+        select: name of a metric of the evaluations; the weights of its highest value are published
+            instead of the last ones.
         compile: compile the loss with torch.compile.
+        weights: how the published weights are stored, ``fp16`` or ``fp32``.
         seed: of every random stream.
         model: constructor arguments of the network.
         optimizer: see :class:`OptimizerSpec`.
@@ -96,8 +108,16 @@ class Recipe:
     precision: str = "bf16"
     compile: bool = True
     seed: int = 0
+    accumulate: int = 1
+    ema: float = 0.0
+    select: str = ""
+    weights: str = "fp16"
     model: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    def network(self, kind: Callable[..., T]) -> T:
+        """The untrained network. Raises GcbenchError for an argument that it does not take."""
+        return construct(kind, self.model, f"[model] of {self.name}")
 
     def as_dict(self) -> dict[str, Any]:
         """Plain nested values, as written to the card."""
@@ -112,7 +132,7 @@ def from_table(kind: type[T], table: Mapping[str, Any], where: str) -> T:
     """A dataclass from a TOML table, arrays as tuples.
 
     Raises:
-        GcbenchError: an unknown or a missing key, named.
+        GcbenchError: an unknown or a missing key, or a value of another type, named.
     """
     known = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for key in table:
@@ -122,6 +142,11 @@ def from_table(kind: type[T], table: Mapping[str, Any], where: str) -> T:
         required = f.default is f.default_factory is dataclasses.MISSING
         if required and key not in table:
             raise GcbenchError(f"{where} lacks the key {key!r}", hint=f"add {key} = ... to it")
+    types = get_type_hints(kind)
+    for key, value in table.items():
+        wanted = expected(types[key], value)
+        if wanted:
+            raise GcbenchError(f"{where}: {key} must be {wanted}, got {value!r}")
     return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in table.items()})
 
 
@@ -140,9 +165,7 @@ def read_recipe(name_or_path: str) -> Recipe:
         raise GcbenchError(f"{path} is no TOML file: {error}", hint="mend the line named") from None
     optimizer = from_table(OptimizerSpec, table.pop("optimizer", {}), f"[optimizer] of {path.name}")
     given = {"name": path.stem, "optimizer": optimizer, **table}
-    recipe = from_table(Recipe, given, path.name)
-    _check(recipe)
-    return recipe
+    return checked(from_table(Recipe, given, path.name))
 
 
 def _shipped(name: str) -> Path:
@@ -153,22 +176,57 @@ def _shipped(name: str) -> Path:
     return folder / f"{name}.toml"
 
 
-def _check(recipe: Recipe) -> None:
-    for key, choices in (
-        ("task", TASKS),
-        ("precision", ("bf16", "fp32")),
-    ):
-        if getattr(recipe, key) not in choices:
-            raise unknown_name(f"{key} in recipe {recipe.name}", getattr(recipe, key), choices)
-    for kind, given, known in (
-        ("optimizer", recipe.optimizer.name, ("adamw", "muon", "sgd")),
-        ("schedule", recipe.optimizer.schedule, ("linear", "cosine")),
+def adapted(recipe: Recipe, seed: int | None = None, accumulate: int | None = None) -> Recipe:
+    """The recipe with what the command line replaces; a seed becomes a part of its name.
+
+    Raises:
+        GcbenchError: the batch cannot be cut so.
+    """
+    if seed is not None:
+        recipe = dataclasses.replace(recipe, name=f"{recipe.name}-seed{seed}", seed=seed)
+    if accumulate is not None:
+        recipe = dataclasses.replace(recipe, accumulate=accumulate)
+    return checked(recipe)
+
+
+def checked(recipe: Recipe) -> Recipe:
+    """The recipe itself. Raises GcbenchError for the first value that cannot be."""
+    optimizer, name = recipe.optimizer, recipe.name
+    for key, given, known in (
+        ("task", recipe.task, tuple(TASKS)),
+        ("precision", recipe.precision, ("bf16", "fp32")),
+        ("weights", recipe.weights, ("fp16", "fp32")),
+        ("optimizer", optimizer.name, ("adamw", "muon", "sgd")),
+        ("schedule", optimizer.schedule, ("linear", "cosine", "constant")),
     ):
         if given not in known:
-            raise unknown_name(kind, given, known)
-    for key in ("steps", "batch_size", "evaluate_every"):
+            raise unknown_name(f"{key} in recipe {name}", given, known)
+    for key in ("steps", "batch_size", "evaluate_every", "accumulate"):
         value = getattr(recipe, key)
-        if not isinstance(value, int) or value < 1:
-            raise GcbenchError(
-                f"recipe {recipe.name}: {key} must be a positive integer, got {value}"
-            )
+        if value < 1:
+            raise GcbenchError(f"recipe {name}: {key} must be a positive integer, got {value}")
+    for key, value in (
+        ("learning_rate", optimizer.learning_rate),
+        ("matrix_learning_rate", optimizer.matrix_learning_rate),
+        ("weight_decay", optimizer.weight_decay),
+        ("warmup_steps", optimizer.warmup_steps),
+        ("clip_norm", optimizer.clip_norm),
+        ("held_out", recipe.held_out),
+    ):
+        if value < 0:
+            raise GcbenchError(f"recipe {name}: {key} must not be negative, got {value}")
+    if not 0 <= recipe.ema < 1:
+        raise GcbenchError(f"recipe {name}: ema must be from 0 to below 1, got {recipe.ema}")
+    if recipe.batch_size % recipe.accumulate:
+        raise GcbenchError(
+            f"recipe {name}: a batch of {recipe.batch_size} cannot be cut into "
+            f"{recipe.accumulate} equal micro-batches",
+            hint="accumulate must divide batch_size",
+        )
+    if recipe.accumulate > 1 and recipe.task in WHOLE_BATCH_TASKS:
+        raise GcbenchError(
+            f"recipe {name}: accumulate is {recipe.accumulate}, but codes of a {recipe.task} are "
+            "chosen by a whole batch",
+            hint="leave accumulate out; such a network is trained by one process",
+        )
+    return recipe

@@ -27,14 +27,25 @@ class Task(Protocol):
     module: nn.Module
 
     def batch(self, rows: Tensor, generator: torch.Generator) -> Batch:
-        """Inputs of one step from training rows ``[B]``; all tensors on the CPU."""
+        """Inputs from training rows ``[B]``; all tensors on the CPU.
+
+        Decided by its arguments alone: batches are drawn ahead, by threads.
+        """
 
     @property
     def losses(self) -> Callable[..., dict[str, Tensor]]:
-        """From the tensors of a batch to scalars to log; ``loss`` is minimised."""
+        """From the tensors of a batch to scalars to log; ``loss`` is minimised.
+
+        Means over the batch: a step may be cut into micro-batches, in several processes. What the
+        losses keep between steps is added to buffers of the module, which are summed likewise.
+        """
 
     def after_step(self, step: int, batch: Batch, generator: torch.Generator) -> None:
-        """Anything between two steps, such as the restart of unused codes."""
+        """Anything between two steps, such as the restart of unused codes.
+
+        Args:
+            batch: the last micro-batch of this process, the whole one where a step is not cut.
+        """
 
     def evaluate(self, last: bool) -> dict[str, float]:
         """Metrics on the held-out images, the model in eval mode; more thorough if ``last``."""

@@ -39,7 +39,8 @@ def tokenizer_of(recipe: Recipe) -> VQModel | MaskGITVQ:
     family = from_table(Options, recipe.options, f"[options] of {recipe.name}").family
     if family not in FAMILIES:
         raise unknown_name(f"family in recipe {recipe.name}", family, FAMILIES)
-    return FAMILIES[family](**recipe.model)
+    network: VQModel | MaskGITVQ = recipe.network(FAMILIES[family])
+    return network
 
 
 class Tokenizer(CodebookTask[VQModel | MaskGITVQ]):

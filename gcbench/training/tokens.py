@@ -122,7 +122,7 @@ class RandARTask:
 
     def build(self) -> RandAR | LlamaGenGPT:
         """The network, untrained."""
-        return RandAR(**self.recipe.model)
+        return self.recipe.network(RandAR)
 
     def batch(self, rows: Tensor, generator: torch.Generator) -> Batch:
         view = torch.randint(len(self.tokens), rows.shape, generator=generator)
@@ -205,7 +205,7 @@ class LlamaGenTask(RandARTask):
                 f"recipe {self.recipe.name}: LlamaGen has the raster order only",
                 hint='set order = "raster" in [options]',
             )
-        return LlamaGenGPT(**self.recipe.model)
+        return self.recipe.network(LlamaGenGPT)
 
     def losses(self, tokens: Tensor, classes: Tensor, orders: Tensor) -> dict[str, Tensor]:
         logits = self.model(tokens, classes)  # [B, N, V]

@@ -42,7 +42,7 @@ class Autoencoder:
 
     def __init__(self, recipe: Recipe, train: Split, held_out: Split) -> None:
         self.options = from_table(Options, recipe.options, f"[options] of {recipe.name}")
-        self.vae = VAE(**recipe.model)
+        self.vae = recipe.network(VAE)
         self.module: nn.Module = self.vae
         self.train = train
         views = [centre_view(image, self.options.image_size) for image in held_out.images]

@@ -55,9 +55,9 @@ class VARTask:
         self, recipe: Recipe, train: Split, held_out: Split, out: Path, work: Path, echo: Echo
     ) -> None:
         self.options = options = from_table(Options, recipe.options, f"[options] of {recipe.name}")
-        self.model = VAR(**recipe.model)
+        self.model = recipe.network(VAR)
         self.module: nn.Module = self.model
-        vqvae, self.tokenizer = frozen(options.tokenizer, out, lambda r: VQVAE(**r.model))
+        vqvae, self.tokenizer = frozen(options.tokenizer, out, lambda r: r.network(VQVAE))
         self.quantizer = vqvae.quantize
         _check(recipe.name, self.model, vqvae)
         views = Views(
