@@ -60,6 +60,10 @@ class Registry:
                 return family.load(name, data_root)
         raise unknown_name("benchmark", name, self.benchmark_names)
 
+    @property
+    def training_sets(self) -> list[str]:
+        return [name for family in self.families for name in family.training_sets]
+
     def training(
         self, name: str, data_root: Path | None = None
     ) -> tuple[Benchmark, Benchmark | None]:
@@ -71,8 +75,7 @@ class Registry:
         for family in self.families:
             if name in family.training_sets:
                 return family.load_training(name, data_root)
-        known = [name for family in self.families for name in family.training_sets]
-        raise unknown_name("training set", name, known)
+        raise unknown_name("training set", name, self.training_sets)
 
 
 def _modules(extra: Iterable[Path]) -> Iterator[ModuleType]:

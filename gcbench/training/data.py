@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gcbench._plugins.benchmarks import mini_shifts  # type: ignore[import-untyped]
-from gcbench.errors import GcbenchError, unknown_name
+from gcbench.errors import GcbenchError
 from gcbench.pairs import pair_class, side_by_side
 from gcbench.preprocess import centre_crop, random_crop
 from gcbench.training.recipe import Recipe
@@ -73,20 +73,23 @@ def training_splits(recipe: Recipe, data_root: Path) -> tuple[Split, Split]:
     """The images that a recipe learns from, and those held out that it is only evaluated on.
 
     Held out are the last training images of Fashion-MNIST, as many as the recipe says, and the
-    validation part of a mini shift, which is as its training images are.
+    validation part of a mini shift, which is as its training images are; of full-size sets see
+    :func:`gcbench.training.photos.photo_splits`.
 
     Raises:
         GcbenchError: unknown data, missing or damaged files, fewer images than a batch needs, or
             more classes than the network has.
     """
-    if recipe.data not in DATA:
-        raise unknown_name(f"data in recipe {recipe.name}", recipe.data, DATA)
     if recipe.data == FASHION_MNIST:
         full = read_split(data_root / FASHION_MNIST)
         kept = max(0, len(full.images) - recipe.held_out)
         train, held_out = full.cut(0, kept), full.cut(kept, len(full.images))
-    else:
+    elif recipe.data in DATA:
         train, held_out = (read_shift(recipe.data, part) for part in ("train", "val"))
+    else:
+        from gcbench.training.photos import photo_splits
+
+        train, held_out = photo_splits(recipe, data_root)
     if len(train.images) < recipe.batch_size:
         raise GcbenchError(
             f"recipe {recipe.name}: {len(train.images)} training images are left beside "
@@ -172,17 +175,20 @@ def rows_of_uniform_classes(split: Split, count: int, generator: torch.Generator
 
 
 def centre_view(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """What an evaluation sees: the ADM centre crop, uint8 ``[size, size]``."""
+    """What an evaluation sees: the ADM centre crop, uint8 ``[size, size]`` or, in colour, with channels."""
     return np.asarray(centre_crop(Image.fromarray(image), size))
 
 
 def random_view(
     image: NDArray[np.uint8], size: int, max_short_side: int, generator: torch.Generator
 ) -> NDArray[np.uint8]:
-    """The published random crop, uint8 ``[size, size]``."""
+    """The published random crop, uint8 ``[size, size]`` or, in colour, with channels."""
     return np.asarray(random_crop(Image.fromarray(image), size, generator, max_short_side))
 
 
-def as_rgb(grey: torch.Tensor) -> torch.Tensor:
-    """uint8 ``[B, H, W]`` to three equal float32 channels in [-1, 1], ``[B, 3, H, W]``."""
-    return (grey.float() / 127.5 - 1.0)[:, None].expand(-1, 3, -1, -1)
+def as_rgb(images: torch.Tensor) -> torch.Tensor:
+    """uint8 grey ``[B, H, W]`` or RGB ``[B, H, W, 3]`` to float32 in [-1, 1], ``[B, 3, H, W]``."""
+    scaled = images.float() / 127.5 - 1.0
+    if images.ndim == 4:
+        return scaled.permute(0, 3, 1, 2)
+    return scaled[:, None].expand(-1, 3, -1, -1)
