@@ -15,7 +15,7 @@ test: install
 lint: install
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy gcbench baselines benchmarks
 
-TOKENIZERS := mini-maskgit-vq,mini-vq
+TOKENIZERS := mini-maskgit-vq,mini-vq,mini-var-vqvae
 # The committed measurements of the embedded suite, and what is made from them (about an hour).
 results: install
 	$(BIN)/gcbench run --method randar,randar-raster --bench suite:mini --results results/mini

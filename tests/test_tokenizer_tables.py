@@ -3,12 +3,14 @@
 import pytest
 from stored_runs import cell, general, hits, notes, record
 
+from conftest import ROOT
 from gcbench.errors import GcbenchError
 from gcbench.report.figures import save
 from gcbench.report.layouts import LAYOUTS, SUITES
 from gcbench.report.render import FORMATS, render
 from gcbench.report.tables import build_table
 from gcbench.report.tokenizers import tokenizer_robustness
+from gcbench.store import Store
 
 ROWS = {0.0: 0.0, 0.1: 0.25}  # t: share of flipped tokens
 
@@ -130,6 +132,15 @@ def test_the_figure_shows_every_tokenizer_in_a_panel_per_measure(tmp_path):
         assert [list(line.get_xdata()) for line in lines] == [list(ROWS.values())] * 2
     assert list(distance.containers[0][0].get_ydata()) == [1.234, 1.334]
     assert {file.suffix for file in save(figure, tmp_path / "figure")} == {".svg", ".png"}
+
+
+def test_the_legend_of_all_tokenizers_fits_the_figure():
+    figure = tokenizer_robustness(list(Store(ROOT / "results" / "mini").tokenizers()), "mini")
+    (legend,) = figure.legends
+    assert len(legend.get_texts()) == len(SUITES["mini"].tokenizers)
+    box = legend.get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.x1
 
 
 def test_the_figure_without_records_says_what_to_run(gcbench, tmp_path):

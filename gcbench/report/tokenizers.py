@@ -208,10 +208,7 @@ def tokenizer_robustness(records: Sequence[Record], suite: str) -> Figure:
         for panel in panels
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
     }
-    columns = min(3, len(handles))
-    figure.legend(
-        handles.values(), handles, loc="outside upper center", ncols=columns, frameon=False
-    )
+    figure.legend(handles.values(), handles, loc="outside upper center", ncols=2, frameon=False)
     return keep_layout(figure)
 
 
