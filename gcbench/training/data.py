@@ -175,14 +175,14 @@ def rows_of_uniform_classes(split: Split, count: int, generator: torch.Generator
 
 
 def centre_view(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """What an evaluation sees: the ADM centre crop, uint8 ``[size, size]`` or, in colour, with channels."""
+    """The ADM centre crop that is evaluated, uint8 ``[size, size]``, in colour with channels."""
     return np.asarray(centre_crop(Image.fromarray(image), size))
 
 
 def random_view(
     image: NDArray[np.uint8], size: int, max_short_side: int, generator: torch.Generator
 ) -> NDArray[np.uint8]:
-    """The published random crop, uint8 ``[size, size]`` or, in colour, with channels."""
+    """The published random crop, uint8 ``[size, size]``, in colour with channels."""
     return np.asarray(random_crop(Image.fromarray(image), size, generator, max_short_side))
 
 
