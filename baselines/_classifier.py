@@ -84,8 +84,8 @@ class Classifier(DiscriminativeMethod):
     @property
     def preprocessing(self) -> str:
         image, size = self.config("image"), self.variant.image_size
-        if image.get("grey"):
-            return f"grey, adm-centre-crop-{size}"
+        if "resize" not in image:
+            return f"{'grey, ' if image['grey'] else ''}adm-centre-crop-{size}"
         normalised = "imagenet mean/std" if image["normalised"] else "in [0, 1]"
         return f"resize-{image['resize']}-{image['interpolation']}-crop-{size}, {normalised}"
 
@@ -93,8 +93,9 @@ class Classifier(DiscriminativeMethod):
         from gcbench.preprocess import centre_crop, luminance, to_tensor
 
         config, size = self.config("image"), self.variant.image_size
-        if config.get("grey"):
-            return to_tensor(centre_crop(luminance(image), size))
+        if "resize" not in config:
+            image = luminance(image) if config["grey"] else image.convert("RGB")
+            return to_tensor(centre_crop(image, size))
         from torchvision.transforms import v2
 
         # An image that is cropped already would lose its border a second time.

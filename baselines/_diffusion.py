@@ -51,11 +51,13 @@ def imagenet_variant(name: str, size: str, weights: Checkpoint, note: str, **mod
     )
 
 
-def mini_variant(weights: str, note: str) -> Variant:
-    """A variant for the embedded suite: 32 px, latents of 4 x 8 x 8, Fashion-MNIST's classes."""
+def mini_variant(
+    weights: str, note: str, name: str = "mini", label_space: str = "fashion-10"
+) -> Variant:
+    """A variant for the embedded images: 32 px, latents of 4 x 8 x 8."""
     return Variant(
-        name="mini",
-        label_space="fashion-10",
+        name=name,
+        label_space=label_space,
         config={"latent": {"scale": 1.0}, "image": {"grey": True}},
         checkpoints={"model": Shipped(weights), "autoencoder": Shipped("mini-vae")},
         image_size=32,

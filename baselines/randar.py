@@ -12,6 +12,7 @@ from gcbench.errors import GcbenchError
 from gcbench.method import Runtime, SampleKey, TokenScores, Trials, Variant, Work
 from gcbench.streams import normal_draws
 
+from ._shifts import MINI_SHIFTS, WILDS, shipped
 from ._tokens import LlamaGenTokens, imagenet_variant, mini_variant
 
 if TYPE_CHECKING:
@@ -26,10 +27,6 @@ SIZES: dict[str, dict[str, Any]] = {
     "l": {"dim": 1024, "n_layer": 24, "n_head": 16},
     "xl": {"dim": 1280, "n_layer": 36, "n_head": 20},
 }
-
-
-# Label space and number of classes of the WILDS sets.
-WILDS = {"camelyon17": ("camelyon17", 2), "celeba": ("celeba-blond", 2), "fmow": ("fmow-62", 62)}
 
 
 def wilds_variant(size: str, data_set: str) -> Variant:
@@ -58,6 +55,10 @@ class RandAR(LlamaGenTokens):
         ),
         mini_variant(
             "mini-randar-pairs", "two garments side by side", "pairs", "fashion-pairs-100"
+        ),
+        *shipped(
+            mini_variant(f"mini-randar-{stem}", f"trained on mini-{stem}", f"mini-{stem}", space)
+            for stem, space in MINI_SHIFTS.items()
         ),
         imagenet_variant("l", SIZES["l"], published("randar-paper-l"), "the paper's RandAR-L"),
         imagenet_variant("xl", SIZES["xl"], published("randar-paper-xl"), "the paper's RandAR-XL"),
