@@ -23,7 +23,9 @@ CASES = [
     for name, cls in sorted(REGISTRY.methods.items())
     for variant in cls.variants
 ]
-EMBEDDED = [n for f in REGISTRY.families if f.suite in ("mini", "pairs", "shifts", "toy") for n in f.names]
+EMBEDDED = [
+    n for f in REGISTRY.families if f.suite in ("mini", "pairs", "shifts", "toy") for n in f.names
+]
 RUNNABLE = [c for c in CASES if c.values[1].name.startswith(("mini", "pairs", "tiny"))]
 
 
