@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -57,7 +58,8 @@ def replacing(final: Path) -> Iterator[Path]:
             "the same command goes on from there",
         ) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
 
 
 def _reason(error: BaseException) -> str:
@@ -89,11 +91,16 @@ def load_checkpoint(file: Path, recipe: Recipe) -> tuple[Progressed, dict[str, A
     """What :func:`save_checkpoint` was given; a training that has not begun where there is none.
 
     Raises:
-        GcbenchError: the checkpoint of another recipe.
+        GcbenchError: no checkpoint, or that of another recipe.
     """
     if not file.exists():
         return Progressed(), {}
-    content: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    try:
+        content: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, UnpicklingError) as error:
+        raise GcbenchError(
+            f"{file} is no checkpoint: {_reason(error)}", hint="remove it to start afresh"
+        ) from error
     if content.pop("recipe") != recipe.digest():
         raise GcbenchError(
             f"{file} belongs to another version of recipe {recipe.name}",

@@ -6,6 +6,7 @@ not at hand for 32 px grey images.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch.nn.functional as F
@@ -39,8 +40,8 @@ def tokenizer_of(recipe: Recipe) -> VQModel | MaskGITVQ:
     family = from_table(Options, recipe.options, f"[options] of {recipe.name}").family
     if family not in FAMILIES:
         raise unknown_name(f"family in recipe {recipe.name}", family, FAMILIES)
-    network: VQModel | MaskGITVQ = recipe.network(FAMILIES[family])
-    return network
+    kind: Callable[..., VQModel | MaskGITVQ] = FAMILIES[family]
+    return recipe.network(kind)
 
 
 class Tokenizer(CodebookTask[VQModel | MaskGITVQ]):

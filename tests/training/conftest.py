@@ -160,6 +160,36 @@ class_dropout = 0.2
 evaluated_images = 4
 evaluated_steps = 10
 """,
+    # Every key that decides how steps and weights come about.
+    "dino": """
+task = "dino"
+steps = 4
+batch_size = 8
+held_out = 16
+evaluate_every = 2
+precision = "fp32"
+weights = "fp32"
+compile = false
+accumulate = 4
+ema = 0.5
+select = "accuracy"
+[model]
+img_size = 32
+patch_size = 8
+embed_dim = 16
+depth = 2
+num_heads = 2
+[optimizer]
+learning_rate = 1e-3
+warmup_steps = 2
+[options]
+local_crops = 1
+hidden = 16
+bottleneck = 8
+prototypes = 12
+gallery = 20
+evaluated_images = 16
+""",
 }
 
 

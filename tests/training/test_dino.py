@@ -104,7 +104,7 @@ def test_teacher_follows_the_student_and_stands_still_at_the_end(task):
 
 def test_centre_moves_towards_the_teachers_outputs(task):
     task.losses(*crops(task))
-    mean = task.pair.batch_mean.clone()
+    mean = task.pair.output_sum.clone()
     assert mean.abs().sum() > 0
     task.after_step(0, crops(task), torch.Generator())
     torch.testing.assert_close(task.pair.centre, 0.1 * mean)
