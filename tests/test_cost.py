@@ -5,8 +5,9 @@ from stored_runs import hits, record
 
 from conftest import ROOT
 from gcbench.errors import GcbenchError
-from gcbench.report.cost import FAMILIES, Series, accuracy_cost, measured_series
+from gcbench.report.cost import accuracy_cost
 from gcbench.report.figures import BENCHMARKS
+from gcbench.report.series import FAMILIES, Series, measured_series
 from gcbench.report.wanted import instance
 from gcbench.store import Run, Store
 

@@ -4,7 +4,9 @@ import pytest
 
 from conftest import ROOT
 from gcbench.errors import GcbenchError
-from gcbench.report.figures import BENCHMARKS, TRIALS, accuracy_by_trials, save
+from gcbench.report.figures import BENCHMARKS, save
+from gcbench.report.series import measured_series
+from gcbench.report.trials import accuracy_by_trials
 from gcbench.store import Store
 
 RUNS = Store(ROOT / "results" / "mini").runs()
@@ -16,21 +18,33 @@ def figure():
 
 
 def test_every_point_is_the_accuracy_of_a_stored_run(figure):
-    accuracy = {
-        (run.spec["method"], run.spec["benchmark"]): run.summary["accuracy"]
+    stored = {
+        (run.spec["benchmark"], int(name.removeprefix("mean@")), hits["correct"] / hits["total"])
         for run in RUNS
-        if run.spec["variant"] == "mini"
+        for name, hits in run.summary["accuracy"].items()
+        if name.startswith("mean@")
     }
     for panel, name in zip(figure.axes, BENCHMARKS, strict=True):
         benchmark = name.replace("in-", "mini-", 1)
         assert panel.get_title().startswith(f"{benchmark}:")
-        curve, level = panel.get_lines()
-        stored = accuracy["randar", benchmark]
-        expected = [stored[f"mean@{k}"]["correct"] / stored[f"mean@{k}"]["total"] for k in TRIALS]
-        assert list(curve.get_xdata()) == list(TRIALS)
-        assert list(curve.get_ydata()) == pytest.approx(expected)
-        raster = accuracy["randar-raster", benchmark]["mean@1"]
-        assert level.get_ydata()[0] == pytest.approx(raster["correct"] / raster["total"])
+        drawn = [
+            (benchmark, int(k), y)
+            for line in panel.get_lines()
+            for k, y in zip(line.get_xdata(), line.get_ydata(), strict=True)
+        ]
+        assert drawn
+        assert set(drawn) <= stored
+
+
+def test_every_generative_classifier_is_drawn_with_all_its_trials(figure):
+    found = [
+        s for s in measured_series(RUNS, "mini") if s.family in ("diffusion", "autoregressive")
+    ]
+    assert {"RandAR", "LlamaGen", "DiT"} <= {series.label for series in found}
+    panel = figure.axes[0]
+    lines = [list(line.get_xdata()) for line in panel.get_lines() if line.get_linestyle() == "-"]
+    assert lines == [[p.trials for p in s.curves["mini-val"].points] for s in found]
+    assert list(range(1, 3)) in [line[:2] for line in lines]
 
 
 def test_equal_figures_are_equal_files(figure, tmp_path):
@@ -46,9 +60,15 @@ def test_equal_figures_are_equal_files(figure, tmp_path):
 
 
 def test_figure_without_runs_says_what_to_run():
-    with pytest.raises(GcbenchError, match="no stored run of randar") as caught:
+    with pytest.raises(GcbenchError, match="no finished run") as caught:
         accuracy_by_trials([], "mini")
     assert "gcbench run --method randar,randar-raster --bench suite:mini" in caught.value.hint
+
+
+def test_unknown_suite_of_a_figure_is_explained(gcbench):
+    result = gcbench("report", "--figure", "accuracy-by-trials", "--suite", "minni", "--out", "x")
+    assert result.exit_code == 2
+    assert "did you mean 'mini'" in result.stderr
 
 
 def test_unknown_figure_and_missing_file_name_are_explained(gcbench):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gcbench.analysis import Analysis
 from gcbench.bench import Benchmark
+from gcbench.report.layouts import suite_of
 from gcbench.store import Run
 
 if TYPE_CHECKING:
@@ -48,13 +49,18 @@ def drawings(
         benchmark: the benchmark of a name, for figures that show its images.
     """
     from gcbench.report.cost import accuracy_cost
-    from gcbench.report.figures import FIGURES
     from gcbench.report.image_figures import IMAGE_FIGURES
     from gcbench.report.reliability import reliability_curves
     from gcbench.report.token_figures import TOKEN_FIGURES
     from gcbench.report.tokenizers import tokenizer_robustness
+    from gcbench.report.trials import accuracy_by_trials
 
-    of_runs = {**FIGURES, "accuracy-cost": accuracy_cost, "reliability": reliability_curves}
+    suite_of(suite)  # Refuses an unknown one.
+    of_runs = {
+        "accuracy-by-trials": accuracy_by_trials,
+        "accuracy-cost": accuracy_cost,
+        "reliability": reliability_curves,
+    }
     drawn: dict[str, Callable[[], Figure]] = {}
     drawn |= {name: partial(draw, runs, suite) for name, draw in of_runs.items()}
     drawn["tokenizer-robustness"] = partial(tokenizer_robustness, tokenizers, suite)
