@@ -16,16 +16,20 @@ lint: install
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy gcbench baselines benchmarks
 
 TOKENIZERS := mini-maskgit-vq,mini-vq,mini-var-vqvae
-# The committed measurements of the embedded suite, and what is made from them (about an hour).
+FIGURES := accuracy-by-trials accuracy-cost tokenizer-robustness token-maps token-maps-more token-accuracy token-prefix token-discarded
+TOKENS := --bench mini-val --subset first-50 --results results/mini
+# The committed measurements of the embedded suite, and what is made from them (some hours).
 results: install
-	$(BIN)/gcbench run --method randar,randar-raster --bench suite:mini --results results/mini
-	$(BIN)/gcbench run --method randar:mini-noise,randar:mini-maskgit --bench mini-val,mini-r,mini-s,mini-a --results results/mini
+	$(BIN)/gcbench run --method randar,randar-raster,llamagen --bench suite:mini --results results/mini
+	$(BIN)/gcbench run --method randar:mini-noise,randar:mini-maskgit --bench suite:mini --results results/mini
 	$(BIN)/gcbench run --method dit --bench mini-val --results results/mini
 	$(BIN)/gcbench tokenizer --tokenizer $(TOKENIZERS) --bench mini-val --results results/mini
+	$(BIN)/gcbench analyze --method randar-raster $(TOKENS)
+	$(BIN)/gcbench analyze --method randar --trials 20 $(TOKENS)
+	$(BIN)/gcbench analyze --method llamagen $(TOKENS)
 	$(BIN)/gcbench report --all --results results/mini --out results/mini/tables
-	$(BIN)/gcbench report --figure accuracy-by-trials --results results/mini --out docs/accuracy-by-trials
-	$(BIN)/gcbench report --figure tokenizer-robustness --results results/mini --out docs/tokenizer-robustness
-	$(BIN)/gcbench report --figure accuracy-cost --results results/mini --out docs/accuracy-cost
+	for figure in $(FIGURES); do $(BIN)/gcbench report --figure $$figure --results results/mini --out docs/$$figure || exit 1; done
+	$(BIN)/python -m tools.pages --update
 
 # The measurements of docs/racing.md (about an hour on two cores).
 FAST := --method randar --trials 20 --path compiled --precision bf16 --results results/racing
