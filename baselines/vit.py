@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from gcbench.checkpoint import published
 from gcbench.method import Variant
 
-from ._classifier import Classifier, imagenet_variant
+from ._classifier import Classifier, imagenet_variant, mini_variant
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,6 +23,7 @@ class ViT(Classifier):
     name = "vit"
     summary = "vision transformer trained with labels"
     variants: ClassVar[tuple[Variant, ...]] = (
+        mini_variant({"model": "mini-vit"}, "4 blocks on patches of 4 x 4 pixels"),
         imagenet_variant(
             "l",
             {"model": {"embed_dim": 1024, "depth": 24, "num_heads": 16}},
