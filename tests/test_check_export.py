@@ -97,7 +97,7 @@ def test_a_row_of_the_export_says_what_stands_behind_a_cell(store: Store):
     assert (row["benchmark_digest"], row["samples_digest"]) == ("b" * 64, "e" * 64)
     missing = cells[(cells["source"] == "measured") & cells["value"].isna()]
     assert set(missing["status"]) == {"missing"}
-    assert "no method for ERM" in set(missing["note"])
+    assert "no sigma-stitching of more than two classes" in set(missing["note"])
 
 
 def test_every_published_number_is_exported(store: Store):

@@ -27,24 +27,22 @@ def test_every_cell_of_the_imagenet_tables_can_be_run(number, registry):
         assert found.max_trials is None or slot.trials <= found.max_trials
 
 
-def test_table_6_runs_what_has_variants_for_its_data_sets_and_says_what_has_none(registry):
+def test_table_6_runs_every_method_on_its_data_sets_but_stitching_of_many_classes(registry):
     asked = wanted(6, "wilds")
-    spaces = {
-        name: registry.method("randar").variant_named(name).label_space
-        for name in ("b-camelyon17", "b-celeba", "b-fmow", "l-camelyon17", "l-celeba", "l-fmow")
-    }
     for (r, c), slot in asked.cells():
         size, method = asked.rows[r]
-        if method == "RandAR":
-            assert lacking(slot) is None
-            assert slot.variant.startswith(size[0].lower())
-            assert spaces[slot.variant].partition("-")[0] == slot.benchmark.partition("-")[0]
-            assert slot.worst_group == asked.columns[c].endswith("-wg")
-        elif method == "DiT":
-            known = {variant.name for variant in registry.method("dit").variants}
-            assert lacking(slot) == (None if slot.variant in known else f"no dit:{slot.variant}")
-        else:
-            assert lacking(slot) == f"no method for {method}"
+        if isinstance(slot, Gap):
+            assert method == "sigma-stitching"
+            assert asked.columns[c].startswith("fmow")
+            assert lacking(slot) == "no sigma-stitching of more than two classes"
+            continue
+        assert lacking(slot) is None
+        assert len(slot.members) == (1 if method in ("DiT", "RandAR") else 3)
+        for member in slot.members:
+            assert member.variant.startswith(size[0].lower())
+            space = registry.method(slot.method).variant_named(member.variant).label_space
+            assert space.partition("-")[0] == slot.benchmark.partition("-")[0]
+        assert slot.worst_group == asked.columns[c].endswith("-wg")
 
 
 def test_rows_that_differ_in_size_alone_are_one_row_of_the_mini_suite():
@@ -64,10 +62,16 @@ def test_tables_without_sizes_keep_the_papers_rows_in_the_mini_suite(number):
     assert wanted(number, "mini").rows == wanted(number, "imagenet").rows
 
 
-def test_nothing_stands_in_for_the_real_world_shifts():
-    slots = [slot for _, slot in wanted(6, "mini").cells()]
-    assert all(isinstance(slot, Gap) for slot in slots)
-    assert {s.reason for s in slots} >= {"no stand-in for fmow", "no method for ERM"}
+def test_mini_shifts_stand_in_for_the_real_world_shifts(registry):
+    asked = wanted(6, "mini")
+    assert asked.columns == (
+        *("mini-camelyon-id", "mini-camelyon-ood", "mini-celeba-id", "mini-celeba-id-wg"),
+        *("mini-fmow-id", "mini-fmow-ood-wg"),
+    )
+    slots = [slot for _, slot in asked.cells() if isinstance(slot, Slot)]
+    (shifts,) = [family for family in registry.families if family.suite == "shifts"]
+    assert {slot.benchmark for slot in slots} == set(shifts.names)
+    assert {slot.trials for slot in slots if slot.method in ("dit", "randar")} == {100, 20}
 
 
 def test_measured_rows_stand_before_published_ones_where_rows_differ(store: Store):

@@ -46,6 +46,7 @@ class Evidence:
         total: how many samples the run's subset holds; more than N when the run is partial.
         group: where only the worst group of images counts, the values that name it.
         complete: no image is missing from which another group could be the worst.
+        others: the same of other trainings, where the cell is the mean over several.
     """
 
     run: Run
@@ -55,10 +56,16 @@ class Evidence:
     total: int
     group: tuple[object, ...] = ()
     complete: bool = True
+    others: tuple[Evidence, ...] = ()
+
+    @property
+    def trainings(self) -> tuple[Evidence, ...]:
+        """What the cell is the mean of: itself, and the same of other trainings."""
+        return (self, *self.others)
 
     @cached_property
     def correct(self) -> NDArray[np.bool_]:
-        """[N] whether each image was classified correctly."""
+        """[N] whether each image was classified correctly, by the first training."""
         return np.asarray(self.predicted == self.labels)
 
     def restricted(self, chosen: NDArray[np.bool_ | np.intp], total: int) -> Evidence:
@@ -80,11 +87,12 @@ class Evidence:
 
     @property
     def accuracy(self) -> float:
-        return float(self.correct.mean())
+        return float(np.mean([training.correct.mean() for training in self.trainings]))
 
     @property
     def interval(self) -> tuple[float, float]:
-        return wilson_interval(int(self.correct.sum()), self.count)
+        """Of several trainings, that of one with their mean accuracy: images are drawn once."""
+        return wilson_interval(round(self.accuracy * self.count), self.count)
 
     @property
     def subset(self) -> str:
@@ -93,27 +101,43 @@ class Evidence:
     @property
     def status(self) -> Status:
         """`full`, `subset` (a chosen part, complete) or `partial` (images are not scored)."""
-        if self.count < self.total or not self.complete:
+        if any(training.lacks_images for training in self.trainings):
             return "partial"
         return "full" if self.subset == "full" else "subset"
 
     @property
+    def lacks_images(self) -> bool:
+        """Whether images of this training's run are not scored."""
+        return self.count < self.total or not self.complete
+
+    @property
     def limitation(self) -> str | None:
         """What keeps the cell from being a whole one, in words; None when nothing does."""
+        limits = dict.fromkeys(training._own_limitation for training in self.trainings)
+        remarks = [limit for limit in limits if limit is not None]
+        if self.others:
+            shares = [float(training.correct.mean()) for training in self.trainings]
+            spread = f"{min(shares):.3f} to {max(shares):.3f}"
+            remarks.append(f"mean of {len(shares)} trainings, {spread}")
+        return "; ".join(remarks) or None
+
+    @property
+    def _own_limitation(self) -> str | None:
         group = f" of group {' x '.join(map(str, self.group))}" if self.group else ""
-        if self.status == "partial":
+        if self.lacks_images:
             chosen = "" if self.subset == "full" else f" of the subset {self.subset}"
             scored = f"{self.count:,} of the {self.total:,} images{group}{chosen} are scored"
             return f"partial: {scored}" + ("" if self.complete else ", others are missing")
-        if self.status == "subset":
+        if self.subset != "full":
             return f"the subset {self.subset}: {self.count:,} images{group}"
         return f"{self.count:,} images{group}" if self.group else None
 
     @property
     def command(self) -> str:
-        """The command that completes a partial run."""
+        """The command that completes a partial run, the first one of several."""
+        run = next((t.run for t in self.trainings if t.lacks_images), self.run)
         # A finished run that lacks images could not read them.
-        return command_of(self.run) + (" --rerun failed" if self.run.summary is not None else "")
+        return command_of(run) + (" --rerun failed" if run.summary is not None else "")
 
     @property
     def preference(self) -> tuple[Any, ...]:
@@ -131,11 +155,14 @@ class Evidence:
 
     def comparable(self, other: Evidence) -> bool:
         """Whether both cells are about the same images of the same benchmark."""
-        same = all(
-            self.run.spec[field] == other.run.spec[field]
-            for field in ("benchmark", "benchmark_digest")
+        return all(
+            all(
+                self.run.spec[field] == training.run.spec[field]
+                for field in ("benchmark", "benchmark_digest")
+            )
+            and np.array_equal(self.sample_ids, training.sample_ids)
+            for training in (*self.others, *other.trainings)
         )
-        return same and np.array_equal(self.sample_ids, other.sample_ids)
 
 
 class Measurements:
@@ -148,9 +175,17 @@ class Measurements:
     def find(self, slot: Slot) -> Evidence | None:
         """The best evidence for a cell, or None: no run, or too few trials in it.
 
-        Runs that left evaluations out are passed over: their one decision stands for no rule.
+        Runs that left evaluations out are passed over: their one decision stands for no rule. A
+        mean over trainings needs all of them.
         """
-        return min(self.every(slot), key=lambda evidence: evidence.preference, default=None)
+        best = [
+            min(self.every(member), key=lambda evidence: evidence.preference, default=None)
+            for member in slot.members
+        ]
+        found = [evidence for evidence in best if evidence is not None]
+        if len(found) < len(best):
+            return None
+        return replace(found[0], others=tuple(found[1:]))
 
     def every(self, slot: Slot) -> Iterator[Evidence]:
         """All evidence for a cell: of other subsets, seeds and precisions too."""
@@ -161,7 +196,7 @@ class Measurements:
                     yield evidence
 
     def begun(self, slot: Slot) -> Iterator[Run]:
-        """The runs that hold a cell or will, even when no image is scored yet."""
+        """The runs that hold a cell of one training or will, even when no image is scored yet."""
         wanted = (slot.method, slot.variant, slot.benchmark)
         for run in self._runs:
             spec = run.spec

@@ -112,7 +112,7 @@ def _evidence(evidence: Evidence | None, slot: Slot | Gap) -> dict[str, Any]:
         "count": evidence.count,
         "status": evidence.status,
         "note": evidence.limitation,
-        "run": evidence.run.name,
+        "run": " ".join(training.run.name for training in evidence.trainings),
         "scores_digest": (evidence.run.summary or {}).get("scores_digest"),
         **{
             name: spec.get(name)

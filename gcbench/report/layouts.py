@@ -27,6 +27,7 @@ class Suite:
 
     Attributes:
         prefix: begins the names of the benchmarks that take the place of the paper's `in-*`.
+        data_sets: those that take the place of the paper's other data sets.
         tokenizers: those that the table of tokenizers is about, with their architectures.
         variants: the suite's names of trainings that a table compares.
         tables: those that the suite's benchmarks appear in; None: all.
@@ -36,6 +37,7 @@ class Suite:
     """
 
     prefix: str
+    data_sets: Mapping[str, str] = field(default_factory=dict)
     tokenizers: Mapping[str, str] = field(default_factory=dict)
     variants: Mapping[str, str] = field(default_factory=dict)
     tables: tuple[int, ...] | None = None
@@ -48,7 +50,10 @@ class Suite:
 
     def name(self, column: str) -> str:
         """The suite's name of a published column: `in-val` is `mini-val` in the mini suite."""
-        return self.prefix + column.removeprefix("in-") if column.startswith("in-") else column
+        if column.startswith("in-"):
+            return self.prefix + column.removeprefix("in-")
+        data_set, dash, split = column.partition("-")
+        return self.data_sets.get(data_set, data_set) + dash + split
 
     def rows(self, printed: Sequence[Entries]) -> list[Entries]:
         """The rows of a table in this suite.
@@ -84,6 +89,8 @@ class Suite:
         )
 
 
+MINI_SHIFTS = {"camelyon17": "mini-camelyon", "celeba": "mini-celeba", "fmow": "mini-fmow"}
+
 SUITES: Mapping[str, Suite] = {
     "imagenet": Suite(
         prefix="in-",
@@ -93,10 +100,12 @@ SUITES: Mapping[str, Suite] = {
     "wilds": Suite(prefix="in-", tables=(6,)),
     "mini": Suite(
         prefix="mini-",
+        data_sets=MINI_SHIFTS,
         tokenizers={"mini-maskgit-vq": "MaskGIT", "mini-vq": "LlamaGen", "mini-var-vqvae": "VAR"},
         variants={
             **{"l-maskgit": "mini-maskgit", "l-noise": "mini-noise"},
             **{depth: f"mini-{depth}" for depth in ("18", "34", "50", "101", "152")},
+            **{f"{size}-{name}": mini for name, mini in MINI_SHIFTS.items() for size in ("b", "l")},
         },
         stand_in_variant="mini",
         stand_in_trials={DIFFUSION_TIMESTEPS: MINI_TIMESTEPS},
@@ -132,6 +141,10 @@ class Layout:
 WORST_GROUP = (
     "Columns ending in wg: accuracy on the images of the worst group, and the interval of that "
     "group as if it had been chosen beforehand."
+)
+MINI_WORST_GROUP = (
+    f"{WORST_GROUP} The groups of mini-celeba are equally large, so that its plain accuracy is the "
+    "mean over them; docs/data.md says what each set can and cannot show."
 )
 
 LAYOUTS: Mapping[int, Layout] = {
@@ -175,7 +188,7 @@ LAYOUTS: Mapping[int, Layout] = {
         headings=("Size", "Method"),
         slot=slots.real_world_shift,
         block="size",
-        remarks=dict.fromkeys(("imagenet", "wilds"), WORST_GROUP),
+        remarks={"imagenet": WORST_GROUP, "wilds": WORST_GROUP, "mini": MINI_WORST_GROUP},
     ),
     7: Layout(
         "Timesteps T against noise samples N at equal cost, top-1 accuracy",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 from gcbench.report.cells import Cell, Column, Comparison, Footnote, Grid, Mark, Notes, Position
 from gcbench.report.evidence import Evidence, Measurements, deviations
@@ -69,8 +70,8 @@ def _marks(
     """Marks the best cell of each comparison, or all cells that no test tells from the best.
 
     Each comparison's highest cell is tested against each of the others on the same images (exact
-    McNemar). The p-values of the whole table form one family for Holm's correction. A lead counts
-    when all of its tests reject.
+    McNemar; of means over trainings the least significant pair of them). The p-values of the whole
+    table form one family for Holm's correction. A lead counts when all of its tests reject.
     """
     rivals: list[tuple[Position, Position]] = []  # (best of a comparison, another cell of it)
     leaders: list[Position] = []
@@ -85,8 +86,7 @@ def _marks(
             continue
         leaders.append(best)
         rivals += [(best, p) for p in present if p != best]
-    tests = [mcnemar_exact(evidence[a].correct, evidence[b].correct) for a, b in rivals]
-    adjusted = holm([test.p_value for test in tests])
+    adjusted = holm([_p_value(evidence[a], evidence[b]) for a, b in rivals])
     tied: dict[Position, list[Position]] = {best: [] for best in leaders}
     for (best, other), p_value in zip(rivals, adjusted, strict=True):
         if p_value > SIGNIFICANCE:
@@ -95,7 +95,7 @@ def _marks(
     for best, others in tied.items():
         marks[best] = "tied" if others else "best"
         marks.update(dict.fromkeys(others, "tied"))
-    _explain(marks, comparisons, notes)
+    _explain(marks, comparisons, evidence, notes)
     if unlike:
         notes.general.append(
             f"No best is marked in {', '.join(unlike)}: the cells are about different images."
@@ -103,11 +103,23 @@ def _marks(
     return marks
 
 
+def _p_value(one: Evidence, other: Evidence) -> float:
+    """That the two are told apart, whichever of their trainings are taken."""
+    pairs = product(one.trainings, other.trainings)
+    return max(mcnemar_exact(a.correct, b.correct).p_value for a, b in pairs)
+
+
 def _explain(
-    marks: Mapping[Position, Mark], comparisons: Sequence[Comparison], notes: Notes
+    marks: Mapping[Position, Mark],
+    comparisons: Sequence[Comparison],
+    evidence: Mapping[Position, Evidence],
+    notes: Notes,
 ) -> None:
     where = comparisons[0].among
-    test = "exact McNemar test on the same images, Holm-corrected over the table, 5 %"
+    each = (
+        ", every training against every other" if any(e.others for e in evidence.values()) else ""
+    )
+    test = f"exact McNemar test on the same images{each}, Holm-corrected over the table, 5 %"
     if "best" in marks.values():
         text = f"among measured cells, above every other of {where} ({test})"
         notes.legend.append(Footnote("best", text))
@@ -153,7 +165,8 @@ def _grouped(slots: Sequence[Slot]) -> dict[tuple[str, ...], list[str]]:
     """Benchmarks -> what is missing on just these, in words."""
     trials: dict[tuple[str, str, int | None, str], set[int]] = {}
     for slot in slots:
-        of = (slot.method, slot.variant, slot.timesteps, slot.benchmark)
+        several = f", {slot.trainings} trainings" if slot.trainings > 1 else ""
+        of = (slot.method, slot.variant + several, slot.timesteps, slot.benchmark)
         trials.setdefault(of, set()).add(slot.trials)
     benchmarks: dict[str, list[str]] = {}
     for (method, variant, timesteps, benchmark), counts in trials.items():

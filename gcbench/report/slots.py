@@ -7,7 +7,7 @@ here.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 # Of a diffusion classifier: the paper's (section 5), and of the mini suite.
 DIFFUSION_TIMESTEPS = 250
@@ -16,6 +16,8 @@ MINI_TIMESTEPS = 100
 ORDERS = 20
 # Noise draws of A-VARC, which the paper does not name: those of its authors' example.
 SMOOTHING_DRAWS = 3
+# Trainings that the discriminative baselines of Table 6 are averaged over (section 6.6).
+TRAININGS = 3
 
 Described = Mapping[str, str]
 
@@ -27,6 +29,7 @@ class Slot:
     Attributes:
         timesteps: those that the trials go through several times; None: a trial is not repeated.
         worst_group: only the images of the benchmark's worst group count.
+        trainings: how many of the same method, under other seeds, the cell is the mean of.
     """
 
     method: str
@@ -36,6 +39,17 @@ class Slot:
     trials: int = 1
     timesteps: int | None = None
     worst_group: bool = False
+    trainings: int = 1
+
+    @property
+    def members(self) -> tuple[Slot, ...]:
+        """The measurements that the cell is the mean of: itself, or one for each seed."""
+        if self.trainings == 1:
+            return (self,)
+        seeds = range(1, self.trainings + 1)
+        return tuple(
+            replace(self, variant=f"{self.variant}-seed{seed}", trainings=1) for seed in seeds
+        )
 
     @property
     def prediction(self) -> str:
@@ -112,14 +126,21 @@ _WILDS_COLUMNS: Mapping[str, tuple[str, str, bool]] = {
 
 
 def real_world_shift(row: Described, column: str) -> Slot | Gap:
-    """Table 6; a method has one variant per size and data set."""
+    """Table 6; a method has variants per size and data set, and where it is averaged per seed."""
     data_set, benchmark, worst_group = _WILDS_COLUMNS[column]
-    methods = {"DiT": ("dit", DIFFUSION_TIMESTEPS), "RandAR": ("randar", ORDERS)}
-    if row["method"] not in methods:
-        return Gap(f"no method for {row['method']}")
-    method, trials = methods[row["method"]]
+    method, trials, trainings = {
+        "ERM": ("erm", 1, TRAININGS),
+        "RWY": ("rwy", 1, TRAININGS),
+        "sigma-stitching": ("stitching", 1, TRAININGS),
+        "DiT": ("dit", DIFFUSION_TIMESTEPS, 1),
+        "RandAR": ("randar", ORDERS, 1),
+    }[row["method"]]
+    if (method, data_set) == ("stitching", "fmow"):
+        return Gap("no sigma-stitching of more than two classes")
     variant = f"{row['size'].removesuffix('/16').lower()}-{data_set}"
-    return Slot(method, variant, benchmark, trials=trials, worst_group=worst_group)
+    return Slot(
+        method, variant, benchmark, trials=trials, worst_group=worst_group, trainings=trainings
+    )
 
 
 def noises_per_timestep(row: Described, column: str) -> Slot:

@@ -144,7 +144,7 @@ def _source_line(number: int, suite: str, source: str) -> str:
 
 def _provenance(evidence: Sequence[Evidence], measurements: Measurements) -> dict[str, str]:
     """Digest of the predictions behind the table, and the commits that produced them."""
-    runs = {cell.run.path: cell.run for cell in evidence}
+    runs = {t.run.path: t.run for cell in evidence for t in cell.trainings}
     commits = set()
     for run in runs.values():
         origin = (run.summary or {}).get("provenance", {})

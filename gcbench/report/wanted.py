@@ -85,7 +85,7 @@ def _slots(
 def _checked(slot: Slot | Gap, suite: Suite) -> Slot | Gap:
     if isinstance(slot, Gap):
         return slot
-    if suite.stand_in and not slot.benchmark.startswith("in-"):
+    if suite.stand_in and suite.name(slot.benchmark) == slot.benchmark:
         return Gap(f"no stand-in for {slot.benchmark.partition('-')[0]}")
     return suite.adapt(slot)
 
@@ -94,8 +94,9 @@ def lacking(slot: Slot | Gap) -> str | None:
     """What there would have to be before a run can fill a cell; None when it can."""
     if isinstance(slot, Gap):
         return slot.reason
-    known = slot.variant in _variants().get(slot.method, ())
-    return None if known else f"no {slot.method}:{slot.variant}"
+    known = _variants().get(slot.method, ())
+    absent = (m.variant for m in slot.members if m.variant not in known)
+    return next((f"no {slot.method}:{variant}" for variant in absent), None)
 
 
 def filling_runs(slots: Iterable[Slot | Gap]) -> list[tuple[Slot, list[str]]]:
@@ -108,8 +109,9 @@ def filling_runs(slots: Iterable[Slot | Gap]) -> list[tuple[Slot, list[str]]]:
     for slot in slots:
         if isinstance(slot, Gap) or lacking(slot):
             continue
-        grid = (slot.method, slot.variant, slot.timesteps, slot.benchmark)
-        of_grid.setdefault(grid, []).append(slot.trials)
+        for member in slot.members:
+            grid = (member.method, member.variant, member.timesteps, member.benchmark)
+            of_grid.setdefault(grid, []).append(member.trials)
     for (method, variant, timesteps, benchmark), counts in of_grid.items():
         left = sorted(set(counts))
         while left:
