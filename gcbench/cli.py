@@ -254,14 +254,30 @@ def parity(folders: tuple[Path, ...], unknown: str) -> None:
     help="Micro-batches of a step, which processes share, instead of the recipe's.",
 )
 @click.option("--tensorboard", is_flag=True, help="Write events for TensorBoard beside the work.")
-def train(name: str, **options: Any) -> None:
+@click.option("--dry-run", is_flag=True, help="Say what it takes, from steps measured here.")
+def train(
+    name: str,
+    data_root: Path | None,
+    out: Path | None,
+    work: Path | None,
+    seed: int | None,
+    accumulate: int | None,
+    tensorboard: bool,
+    dry_run: bool,
+) -> None:
     """Train a recipe; run the same command again to resume.
 
     torchrun or `accelerate launch` starts it in several processes, see docs/training.md.
     """
-    from gcbench.training import train as train_recipe
+    from gcbench import training
 
-    train_recipe(name, **options)
+    if dry_run:
+        lines = training.dry_run(name, data_root, out, seed=seed, accumulate=accumulate)
+        click.echo("\n".join(lines))
+        return
+    training.train(
+        name, data_root, out, work, seed=seed, accumulate=accumulate, tensorboard=tensorboard
+    )
 
 
 @main.command()

@@ -9,6 +9,29 @@ from __future__ import annotations
 from pathlib import Path
 
 
+def dry_run(
+    name_or_path: str,
+    data_root: Path | None = None,
+    out: Path | None = None,
+    *,
+    seed: int | None = None,
+    accumulate: int | None = None,
+) -> list[str]:
+    """Lines that say what :func:`train` would take, measured by a few steps on invented images.
+
+    Raises:
+        GcbenchError: an unknown or wrong recipe, or a network that it builds on is missing.
+    """
+    import torch
+
+    from gcbench.training.estimate import estimate
+    from gcbench.training.recipe import adapted, read_recipe
+
+    recipe = adapted(read_recipe(name_or_path), seed=seed, accumulate=accumulate)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return estimate(recipe, data_root or Path("data"), out or Path("trained"), device)
+
+
 def train(
     name_or_path: str,
     data_root: Path | None = None,

@@ -67,7 +67,8 @@ class Log:
         left = state.seconds / state.step * (self.recipe.steps - state.step)
         self.console.print(
             "  ".join(f"{k} {v:.5g}" for k, v in row.items())
-            + f"  {state.seconds:.0f} s, {timedelta(seconds=round(left))} left"
+            + f"  {state.seconds:.0f} s, {timedelta(seconds=round(left))} left",
+            soft_wrap=True,
         )
 
 

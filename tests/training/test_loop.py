@@ -11,6 +11,7 @@ from gcbench.checkpoint import sha256_of
 from gcbench.errors import GcbenchError
 from gcbench.nets.randar import RandAR
 from gcbench.training import train
+from gcbench.training.average import WeightAverage
 from gcbench.training.classifier import Classifier
 from gcbench.training.loop import Trainer
 from gcbench.training.optim import build_optimizers, schedule
@@ -117,6 +118,62 @@ def test_randar_without_its_tokenizer_names_the_command(recipe_file, data_root, 
 def test_too_small_a_training_split_is_refused(run):
     with pytest.raises(GcbenchError, match="a batch needs 128"):
         run("classifier", replace={"batch_size = 8": "batch_size = 128"})
+
+
+def test_weights_of_the_best_evaluation_are_published(run, monkeypatch, tmp_path):
+    seen = []
+    values = [0.0, 0.1, 0.9, 0.2, 0.9]  # before training, of three evaluations, of the chosen one
+
+    def evaluate(self, last):
+        seen.append({name: value.clone() for name, value in self.module.state_dict().items()})
+        return {"accuracy": values[len(seen) - 1]}
+
+    monkeypatch.setattr(Classifier, "evaluate", evaluate)
+    weights = run("classifier", replace={"steps = 5": 'steps = 5\nema = 0.5\nselect = "accuracy"'})
+    published = load_file(weights)
+    for name, value in seen[2].items():
+        torch.testing.assert_close(published[name], value.half() if value.ndim else value)
+    assert any((published[name] != value.half()).any() for name, value in seen[3].items())
+    card = json.loads(weights.with_suffix(".json").read_text())
+    assert card["selected"] == {"step": 4.0, "accuracy": 0.9}
+    assert card["final"]["accuracy"] == 0.2
+
+
+def test_metric_that_no_evaluation_has_is_refused_before_the_first_step(run, monkeypatch):
+    monkeypatch.setattr(Trainer, "_step", None)
+    with pytest.raises(GcbenchError, match=r"'accurracy'.*did you mean 'accuracy'"):
+        run("classifier", replace={"steps = 5": 'steps = 5\nselect = "accurracy"'})
+
+
+def test_average_starts_at_the_weights_and_follows_them():
+    module = torch.nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        module.weight.fill_(1.0)
+        average = WeightAverage(module, decay=0.75)
+        for weight in (5.0, 9.0):
+            module.weight.fill_(weight)
+            average.update()
+    with average.applied():
+        assert module.weight.item() == 0.75 * (0.75 * 1 + 0.25 * 5) + 0.25 * 9
+    assert module.weight.item() == 9.0
+
+
+def test_curve_is_logged_for_tensorboard(recipe_file, data_root, tmp_path):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    file = recipe_file("dino", {"steps = 4": "steps = 3"})
+    train(str(file), data_root, tmp_path / "out", tensorboard=True)
+    found = events.EventAccumulator(str(tmp_path / "out/work/dino.tensorboard")).Reload()
+    with (tmp_path / "out/dino.curve.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    for key in ("loss", "accuracy", "images"):
+        points = [(event.step, event.value) for event in found.Scalars(key)]
+        assert points == [
+            (int(row["step"]), pytest.approx(float(row[key]), rel=1e-5)) for row in rows
+        ]
+
+
+def test_schedule_is_constant_after_the_warm_up():
+    assert [schedule(s, 10, 2, "constant") for s in (0, 1, 2, 9)] == [0.5, 1.0, 1.0, 1.0]
 
 
 def test_schedule_warms_up_and_ends_at_zero():
