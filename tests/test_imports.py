@@ -48,7 +48,7 @@ RANKS = {
     "engine": 6,
     "report": 6,
     "parity": 7,
-    "training": 6,
+    "training": 7,
     "fetch": 6,
     "data_status": 7,
     "progress": 6,

@@ -152,7 +152,7 @@ class Attention(nn.Module):
         if self.n_kv_head != self.n_head:
             k = k.repeat_interleave(self.n_head // self.n_kv_head, dim=1)
             v = v.repeat_interleave(self.n_head // self.n_kv_head, dim=1)
-        if self.training:
+        if self.training and x.device.type == "cpu":
             y = materialised_attention(q, k, v, mask)
         else:
             y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
@@ -161,12 +161,22 @@ class Attention(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Pre-norm block: ``h = x + attention(norm(x))``, then ``h + feed_forward(norm(h))``."""
+    """Pre-norm block: ``h = x + attention(norm(x))``, then ``h + feed_forward(norm(h))``.
+
+    In training, a share ``dropout`` of what is added is dropped.
+    """
 
     def __init__(
-        self, dim: int, n_head: int, n_kv_head: int, ffn_width: int, norm_eps: float = 1e-5
+        self,
+        dim: int,
+        n_head: int,
+        n_kv_head: int,
+        ffn_width: int,
+        norm_eps: float = 1e-5,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        self.dropout = dropout
         self.attention = Attention(dim, n_head, n_kv_head)
         self.feed_forward = FeedForward(dim, ffn_width)
         self.attention_norm = RMSNorm(dim, norm_eps)
@@ -177,9 +187,11 @@ class TransformerBlock(nn.Module):
     ) -> Tensor:
         """``[B, L, dim]`` to ``[B, R, dim]``; see :meth:`Attention.forward` for ``rows``."""
         kept = x if rows is None else x[:, rows]
-        h = kept + self.attention(self.attention_norm(x), rope, rows, mask)
-        y: Tensor = h + self.feed_forward(self.ffn_norm(h))
-        return y
+        h = kept + self._dropped(self.attention(self.attention_norm(x), rope, rows, mask))
+        return h + self._dropped(self.feed_forward(self.ffn_norm(h)))
+
+    def _dropped(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.dropout, self.training) if self.dropout else x
 
 
 class LabelEmbedder(nn.Module):

@@ -10,6 +10,7 @@ The sequence is ``[class, t_0, ..., t_(N-2)]``; the class predicts ``t_0``, and 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gcbench.nets.decoder import (
@@ -40,6 +41,8 @@ class LlamaGenGPT(nn.Module):
         ffn_dim_multiplier: optional factor on the feed-forward width.
         rope_base: base of the rotary frequencies.
         norm_eps: epsilon of the RMS norms.
+        dropout: share of the embeddings, and of what the blocks add, that training drops
+            (published: 0.1).
     """
 
     rope: Tensor
@@ -58,14 +61,16 @@ class LlamaGenGPT(nn.Module):
         ffn_dim_multiplier: float | None = None,
         rope_base: float = 10000,
         norm_eps: float = 1e-5,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.block_size, self.vocab_size, self.num_classes = block_size, vocab_size, num_classes
+        self.dropout = dropout
         width = swiglu_width(dim, multiple_of, ffn_dim_multiplier)
         self.cls_embedding = LabelEmbedder(num_classes, dim, class_dropout_prob)
         self.tok_embeddings = nn.Embedding(vocab_size, dim)
         self.layers = nn.ModuleList(
-            TransformerBlock(dim, n_head, n_kv_head or n_head, width, norm_eps)
+            TransformerBlock(dim, n_head, n_kv_head or n_head, width, norm_eps, dropout)
             for _ in range(n_layer)
         )
         self.norm = RMSNorm(dim, norm_eps)
@@ -85,6 +90,8 @@ class LlamaGenGPT(nn.Module):
         first = self.cls_embedding(classes)[:, None]
         x = torch.cat([first, self.tok_embeddings(tokens[:, :-1])], dim=1)  # [B, N, dim]
         rope = self.rope[None, : x.shape[1]]
+        if self.dropout:
+            x = F.dropout(x, self.dropout, self.training)
         for block in self.layers:
             x = block(x, rope)
         y: Tensor = self.norm(x)

@@ -11,6 +11,7 @@ position ``p``; the logits at ``P(o_k)`` predict the image token ``x(o_k)``.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gcbench.nets.decoder import (
@@ -42,6 +43,8 @@ class RandAR(nn.Module):
         ffn_dim_multiplier: optional factor on the feed-forward width.
         rope_base: base of the rotary frequencies.
         norm_eps: epsilon of the RMS norms.
+        dropout: share of the embeddings, and of what the blocks add, that training drops
+            (published: 0.1).
     """
 
     rope: Tensor
@@ -61,15 +64,17 @@ class RandAR(nn.Module):
         ffn_dim_multiplier: float | None = None,
         rope_base: float = 10000,
         norm_eps: float = 1e-5,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.n_head, self.block_size, self.num_classes = n_head, block_size, num_classes
+        self.dropout = dropout
         width = swiglu_width(dim, multiple_of, ffn_dim_multiplier)
         self.pos_instruct_embeddings = nn.Parameter(torch.empty(1, dim))
         self.cls_embedding = LabelEmbedder(num_classes, dim, class_dropout_prob)
         self.tok_embeddings = nn.Embedding(vocab_size, dim)
         self.layers = nn.ModuleList(
-            TransformerBlock(dim, n_head, n_kv_head or n_head, width, norm_eps)
+            TransformerBlock(dim, n_head, n_kv_head or n_head, width, norm_eps, dropout)
             for _ in range(n_layer)
         )
         self.norm = RMSNorm(dim, norm_eps)
@@ -114,6 +119,8 @@ class RandAR(nn.Module):
         x, rope = self.sequence(tokens, orders)
         x = torch.cat([self.cls_embedding(classes)[:, None], x], dim=1)  # [B, 2N, dim]
         rope = torch.cat([self.rope[:1].expand(len(rope), 1, -1, -1), rope], dim=1)
+        if self.dropout:
+            x = F.dropout(x, self.dropout, self.training)
         for block in self.layers[:-1]:
             x = block(x, rope)
         x = self.layers[-1](x, rope, slice(1, None, 2), self.last_mask[:steps, : 2 * steps])

@@ -30,6 +30,7 @@ from gcbench.nets.dinov2 import DINOv2
 from gcbench.nets.dit import DiT
 from gcbench.nets.sit import IREPA, REG, REPA
 from gcbench.training import diffusion
+from gcbench.training.crops import Crops
 from gcbench.training.data import Split
 from gcbench.training.diffusion import DiffusionTask
 from gcbench.training.recipe import Recipe
@@ -82,15 +83,13 @@ class REPATask(DiffusionTask):
         self.encoded = Views(
             kind=f"teacher{side * side}",
             encode=lambda images: teacher_tokens(teacher, images, side).half(),
-            encoder=self.encoder["sha256"],
-            image_size=self.options.image_size,
-            max_short_side=self.options.max_short_side,
+            encoder=self.encoder,
+            crops=Crops(self.options.image_size, self.options.max_short_side, self.options.flips),
             seed=recipe.seed,
             work=work,
             echo=echo,
         )
-        views = self.encoded.of(train, self.options.views)
-        self.features = torch.from_numpy(views)  # [views, n, 1 + N, Z]
+        self.features = self.encoded.of(train, self.options.views)  # [1 + N, Z] of each
 
     def _check(self, teacher: DINOv2, name: str) -> None:
         patches = self.options.image_size // teacher.patch_embed.patch_size[0]
@@ -145,8 +144,9 @@ class REGTask(REPATask):
         self, recipe: Recipe, train: Split, held_out: Split, out: Path, work: Path, echo: Echo
     ) -> None:
         super().__init__(recipe, train, held_out, out, work, echo)
-        tokens = torch.from_numpy(self.encoded.of(held_out, 1))[0, :, 0]
-        self.held_out_tokens = tokens.float()  # [m, Z]
+        kept = held_out.cut(0, self.options.evaluated_images)
+        tokens = self.encoded.of(kept, 1).view(0)
+        self.held_out_tokens = tokens[:, 0].float()  # [m, Z]
 
     def batch(self, rows: Tensor, generator: torch.Generator) -> Batch:
         """As of REPA, and noisy class tokens and their velocities ``[B, Z]`` each."""

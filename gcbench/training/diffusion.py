@@ -24,6 +24,7 @@ from gcbench.nets.sit import SiT
 from gcbench.nets.vae import VAE
 from gcbench.streams import stream
 from gcbench.training.accuracy import accuracies
+from gcbench.training.crops import Crops
 from gcbench.training.data import Split
 from gcbench.training.recipe import Recipe, from_table
 from gcbench.training.tasks import Batch, Echo, frozen
@@ -36,11 +37,13 @@ class Options:
 
     Attributes:
         family: ``dit`` (predicts the noise) or ``sit`` (predicts the velocity).
-        autoencoder: recipe of the autoencoder, a name or a path; its weights are looked for in
-            the output folder, then among the shipped ones.
+        autoencoder: a published one by its name in the catalogue, or the recipe of one, a name or
+            a path; its weights are looked for in the output folder, then among the shipped ones.
+        latent_scale: what latents are multiplied by; those of mini-vae need it not.
         image_size: side in pixels.
         views: views per image; the first is the centre crop, the others are random crops.
         max_short_side: of the random crops, see :func:`gcbench.preprocess.random_crop`.
+        flips: whether half of the random crops are mirrored.
         class_dropout: share of samples whose class is replaced by the unconditional one.
         evaluated_images: held-out images that an evaluation classifies, the first ones.
         evaluated_steps: timesteps per image in the last evaluation; the others take ten.
@@ -48,9 +51,11 @@ class Options:
 
     family: str = "dit"
     autoencoder: str = "mini-vae"
+    latent_scale: float = 1.0
     image_size: int = 32
     views: int = 4
     max_short_side: int = 40
+    flips: bool = False
     class_dropout: float = 0.0
     evaluated_images: int = 500
     evaluated_steps: int = 50
@@ -80,20 +85,22 @@ class DiffusionTask:
         network, self.process = self.families[options.family]
         self.model = recipe.network(network)
         self.module: nn.Module = self.model
-        vae, self.autoencoder = frozen(options.autoencoder, out, lambda r: r.network(VAE))
+        vae, self.autoencoder = frozen(
+            options.autoencoder, out, lambda r: r.network(VAE), lambda card: VAE()
+        )
         views = Views(
             kind="moments",
             encode=lambda images: torch.stack(vae.moments(images), dim=1).half(),
-            encoder=self.autoencoder["sha256"],
-            image_size=options.image_size,
-            max_short_side=options.max_short_side,
+            encoder=self.autoencoder,
+            crops=Crops(options.image_size, options.max_short_side, options.flips),
             seed=recipe.seed,
             work=work,
             echo=echo,
         )
-        self.moments = torch.from_numpy(views.of(train, options.views))  # [views, n, 2, C, h, w]
+        self.moments = views.of(train, options.views)  # [2, C, h, w] of each view and image
         self.labels = torch.from_numpy(train.labels)
-        self.held_out = torch.from_numpy(views.of(held_out, 1))[0, :, 0].float()  # [m, C, h, w]
+        held_out = held_out.cut(0, options.evaluated_images)
+        self.held_out = options.latent_scale * views.of(held_out, 1).view(0)[:, 0].float()
         self.held_out_labels = torch.from_numpy(held_out.labels)
         self.held_out_split = held_out
 
@@ -107,7 +114,8 @@ class DiffusionTask:
     def noised(self, view: Tensor, rows: Tensor, generator: torch.Generator) -> Batch:
         """Noisy latents ``[B, C, h, w]``, times, classes ``[B]``, targets ``[B, C, h, w]``."""
         count = len(rows)
-        mean, std = self.moments[view, rows].float().unbind(1)  # [B, C, h, w] each
+        moments = self.options.latent_scale * self.moments[view, rows].float()
+        mean, std = moments.unbind(1)  # [B, C, h, w] each
         latent = mean + std * torch.randn(mean.shape, generator=generator)
         dropped = torch.rand(count, generator=generator) < self.options.class_dropout
         classes = torch.where(dropped, self.model.num_classes, self.labels[rows])
@@ -133,14 +141,13 @@ class DiffusionTask:
         steps = timestep_grid(self.options.evaluated_steps if last else 10)
         alpha, sigma = _coefficients(self.process, steps)  # [T, 1, 1, 1] each
         time = torch.from_numpy(self.process.network_time(steps))
-        latents = self.held_out[: self.options.evaluated_images]
         device = self.model.pos_embed.device
         generator = stream(self.recipe.name, "evaluation", self.recipe.seed)
         candidates = torch.arange(self.model.num_classes)
         classes = candidates.repeat_interleave(len(steps)).to(device)  # [classes * T]
         times = time.repeat(len(candidates)).to(device)
         errors = []
-        for index, latent in enumerate(latents):
+        for index, latent in enumerate(self.held_out):
             noise = torch.randn(len(steps), *latent.shape, generator=generator)
             noisy = alpha * latent + sigma * noise  # [T, C, h, w]
             tokens = self.embed_held_out(index, noisy, alpha, sigma, generator)

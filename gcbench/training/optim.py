@@ -66,11 +66,12 @@ def _in_block(name: str) -> bool:
     return ".layers." in f".{name}" or ".blocks." in f".{name}"
 
 
-def schedule(step: int, steps: int, warmup: int, kind: str = "linear") -> float:
-    """Share of the peak learning rate: linear warm-up, then decay to zero at ``steps``, or none."""
+def schedule(step: int, steps: int, warmup: int, kind: str = "linear", floor: float = 0.0) -> float:
+    """Share of the peak rate: linear warm-up, then decay to ``floor`` at ``steps``, or none."""
     if step < warmup:
         return (step + 1) / warmup
     if kind == "constant":
         return 1.0
     left = (steps - step) / max(1, steps - warmup)
-    return left if kind == "linear" else (1 - math.cos(math.pi * left)) / 2
+    share = left if kind == "linear" else (1 - math.cos(math.pi * left)) / 2
+    return floor + (1 - floor) * share

@@ -75,6 +75,7 @@ def photo_splits(recipe: Recipe, data_root: Path) -> tuple[PhotoSplit, PhotoSpli
 
     These are the set's own in-domain validation images. ImageNet's are a benchmark, so some of its
     training images are held out instead: as many of each class, chosen by a hash of their names.
+    Held-out images are in the order of such a hash, so that the first ones stand for all.
 
     Raises:
         GcbenchError: unknown or missing data, or too few held-out images for all classes.
@@ -85,7 +86,7 @@ def photo_splits(recipe: Recipe, data_root: Path) -> tuple[PhotoSplit, PhotoSpli
         raise unknown_name(f"data in recipe {recipe.name}", recipe.data, known)
     train, validation = registry.training(recipe.data, data_root)
     if validation is not None:
-        return photo_split(train), photo_split(validation)
+        return photo_split(train), photo_split(_shuffled(validation))
     each = recipe.held_out // len(train.classes)
     if each < 1:
         raise GcbenchError(
@@ -97,7 +98,14 @@ def photo_splits(recipe: Recipe, data_root: Path) -> tuple[PhotoSplit, PhotoSpli
     chosen = {sample.id for sample in held_out.samples}
     rest = tuple(sample for sample in train.samples if sample.id not in chosen)
     left = replace(train, samples=rest, subset=f"without {held_out.subset}")
-    return photo_split(left), photo_split(held_out)
+    return photo_split(left), photo_split(_shuffled(held_out))
+
+
+def _shuffled(part: Benchmark) -> Benchmark:
+    def rank(sample: Sample) -> str:
+        return hashlib.sha256(sample.id.encode()).hexdigest()
+
+    return replace(part, samples=tuple(sorted(part.samples, key=rank)))
 
 
 def photo_split(part: Benchmark) -> PhotoSplit:

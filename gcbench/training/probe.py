@@ -7,8 +7,8 @@ best is chosen on held-out training images; the official script chooses on the t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,10 @@ from torch import Tensor, nn
 
 from gcbench.errors import GcbenchError, unknown_name
 from gcbench.nets.dinov2 import DINOv2, LinearProbe
+from gcbench.training.crops import Crops
 from gcbench.training.data import Split
 from gcbench.training.recipe import Recipe, from_table
+from gcbench.training.tables import construct
 from gcbench.training.tasks import Batch, Echo, frozen
 from gcbench.training.views import Views
 
@@ -29,6 +31,8 @@ RATES = (
     *(1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3),
     *(2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 1e-1),
 )
+# Of ImageNet's training images, in [0, 1].
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SOLVERS = ("sgd", "logistic")
 
 
@@ -37,8 +41,9 @@ class Options:
     """What the probes read and how they learn.
 
     Attributes:
-        backbone: recipe of the encoder, a name or a path; its weights are looked for in the output
-            folder, then among the shipped ones.
+        backbone: a published encoder by its name in the catalogue, or the recipe of one, a name or
+            a path; its weights are looked for in the output folder, then among the shipped ones.
+        network: constructor arguments of a published encoder.
         solver: ``sgd``, or ``logistic``: scikit-learn's logistic regression on the centre crops,
             one for each kind of features and each of ``penalties``, found at the start; the recipe
             then has one step at learning rate 0.
@@ -47,15 +52,25 @@ class Options:
         image_size: side in pixels.
         views: views per image; the first is the centre crop, the others are random crops.
         max_short_side: of the random crops, see :func:`gcbench.preprocess.random_crop`.
+        official: the crops of DINOv2's linear evaluation instead, see :class:`.crops.Crops`,
+            mirrored at random, with ImageNet's mean and deviation taken out.
     """
 
     backbone: str = "mini-dinov2"
+    network: Mapping[str, Any] = field(default_factory=dict)
     solver: str = "sgd"
     blocks: tuple[int, ...] = (1, 4)
     penalties: tuple[float, ...] = (0.01, 0.1, 1.0)
     image_size: int = 32
     views: int = 4
     max_short_side: int = 40
+    official: bool = False
+
+
+def normalised(images: Tensor) -> Tensor:
+    """Images ``[B, 3, H, W]`` in [-1, 1] with ImageNet's mean and deviation taken out."""
+    mean, deviation = (images.new_tensor(c)[:, None, None] for c in (MEAN, DEVIATION))
+    return ((images + 1) / 2 - mean) / deviation
 
 
 @dataclass(frozen=True)
@@ -113,7 +128,12 @@ class ProbeTask:
         self.options = o = from_table(Options, recipe.options, f"[options] of {recipe.name}")
         if o.solver not in SOLVERS:
             raise unknown_name(f"solver in recipe {recipe.name}", o.solver, SOLVERS)
-        network, self.backbone = frozen(o.backbone, out, lambda r: DINOv2(**r.model))
+        network, self.backbone = frozen(
+            o.backbone,
+            out,
+            lambda r: r.network(DINOv2),
+            lambda card: construct(DINOv2, o.network, f"[options.network] of {recipe.name}"),
+        )
         self.deepest = max(o.blocks)
         if self.deepest > network.depth:
             raise GcbenchError(
@@ -122,18 +142,19 @@ class ProbeTask:
             )
         views = Views(
             kind=f"features{self.deepest}",
-            encode=lambda images: network.probe_features(images, self.deepest).half(),
-            encoder=self.backbone["sha256"],
-            image_size=o.image_size,
-            max_short_side=o.max_short_side,
+            encode=lambda images: network.probe_features(
+                normalised(images) if o.official else images, self.deepest
+            ).half(),
+            encoder=self.backbone,
+            crops=Crops(o.image_size, o.max_short_side, flips=o.official, resized=o.official),
             seed=recipe.seed,
             work=work,
             echo=echo,
         )
         count = 1 if o.solver == "logistic" else o.views
-        self.features = torch.from_numpy(views.of(train, count))  # [views, n, F]
+        self.features = views.of(train, count)  # [F] of each view and image
         self.labels = torch.from_numpy(train.labels)
-        self.held_out = torch.from_numpy(views.of(held_out, 1))[0].float()  # [m, F]
+        self.held_out = views.of(held_out, 1).view(0).float()  # [m, F]
         self.held_out_labels = torch.from_numpy(held_out.labels)
         rates = RATES if o.solver == "sgd" else o.penalties
         kinds = tuple(Kind(*kind) for kind in product(o.blocks, (False, True), rates))
@@ -153,7 +174,7 @@ class ProbeTask:
         from sklearn.linear_model import LogisticRegression
 
         for probe, kind in zip(self.grid.probes, self.grid.kinds, strict=True):
-            part = self.grid.part(self.features[0].float(), kind).numpy()
+            part = self.grid.part(self.features.view(0).float(), kind).numpy()
             found = LogisticRegression(C=kind.rate, max_iter=1000).fit(part, self.labels.numpy())
             assert isinstance(probe, LinearProbe)
             with torch.no_grad():
@@ -176,9 +197,10 @@ class ProbeTask:
 
     def evaluate(self, last: bool) -> dict[str, float]:
         """Accuracy of the best probe, which is the one that is published."""
-        device = self.held_out_labels.device
-        predicted = self.grid(self.held_out.to(next(self.grid.parameters()).device)).argmax(dim=2)
-        accuracy = (predicted.to(device) == self.held_out_labels).float().mean(dim=1)  # [G]
+        device = next(self.grid.parameters()).device
+        parts = [self.grid(part.to(device)).argmax(dim=2) for part in self.held_out.split(1000)]
+        right = torch.cat(parts, dim=1).cpu() == self.held_out_labels
+        accuracy = right.float().mean(dim=1)  # [G]
         self.best = int(accuracy.argmax())
         return {"accuracy": float(accuracy[self.best]), "median": float(accuracy.median())}
 

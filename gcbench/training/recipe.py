@@ -50,7 +50,8 @@ class OptimizerSpec:
         name: ``adamw``, ``muon`` for Muon on the matrices inside blocks and AdamW on the rest, or
             ``sgd`` with the first of ``betas`` as momentum.
         learning_rate: peak, reached after ``warmup_steps``.
-        schedule: how it falls to zero at the last step, ``linear`` or ``cosine``; or ``constant``.
+        schedule: how it falls until the last step, ``linear`` or ``cosine``; or ``constant``.
+        floor: share of the peak that it falls to.
         weight_decay: decoupled, on weights of two and more axes only.
         warmup_steps: steps of linear warm-up.
         betas: AdamW's.
@@ -63,6 +64,7 @@ class OptimizerSpec:
     weight_decay: float = 0.0
     warmup_steps: int = 100
     schedule: str = "linear"
+    floor: float = 0.0
     betas: tuple[float, float] = (0.9, 0.95)
     matrix_learning_rate: float = 0.0
     clip_norm: float = 1.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from gcbench.checkpoint import load_into, read_state_dict, sha256_of
+from gcbench.checkpoint import catalogue, fetched, load_into, read_state_dict, sha256_of
 from gcbench.errors import GcbenchError
 from gcbench.resources import resource
 from gcbench.training.data import Split
@@ -69,14 +69,18 @@ def build_task(
 
 
 def frozen(
-    name_or_path: str, out: Path, build: Callable[[Recipe], Network]
+    name_or_path: str,
+    out: Path,
+    build: Callable[[Recipe], Network],
+    released: Callable[[Mapping[str, Any]], Network] | None = None,
 ) -> tuple[Network, dict[str, str]]:
-    """A network that another recipe trained, in eval mode and without gradients, and its origin.
+    """A network that is trained already, in eval mode and without gradients, and its origin.
 
     Args:
-        name_or_path: of the recipe.
-        out: searched for its weights before the shipped ones.
+        name_or_path: of the recipe that trained it, or the name of published weights.
+        out: searched for a recipe's weights before the shipped ones.
         build: makes the untrained network of a recipe.
+        released: makes that of published weights, from their card in the catalogue.
 
     Returns:
         The network, and name and sha256 of its weights, as a card notes them.
@@ -84,12 +88,25 @@ def frozen(
     Raises:
         GcbenchError: no such recipe, no weights of it, or such that do not fit.
     """
+    if released is not None and name_or_path in catalogue():
+        file, expected = fetched(name_or_path)
+        network = released(catalogue()[name_or_path])
+        load_into(network, read_state_dict(file, expected), file)
+        network.eval().requires_grad_(False).to(encoding_device())
+        return network, {"name": name_or_path, "sha256": expected or sha256_of(file)}
     recipe = read_recipe(name_or_path)
     file = trained_weights(recipe.name, out)
     network = build(recipe)
     load_into(network, read_state_dict(file), file)
-    network.eval().requires_grad_(False)
+    network.eval().requires_grad_(False).to(encoding_device())
     return network, {"name": recipe.name, "sha256": sha256_of(file)}
+
+
+def encoding_device() -> torch.device:
+    """Where images are encoded: on the process's GPU where there is one."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cpu")
 
 
 def trained_weights(name: str, out: Path) -> Path:

@@ -6,8 +6,9 @@ not at hand for 32 px grey images.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -42,6 +43,14 @@ def tokenizer_of(recipe: Recipe) -> VQModel | MaskGITVQ:
         raise unknown_name(f"family in recipe {recipe.name}", family, FAMILIES)
     kind: Callable[..., VQModel | MaskGITVQ] = FAMILIES[family]
     return recipe.network(kind)
+
+
+def released_tokenizer(card: Mapping[str, Any]) -> VQModel | MaskGITVQ:
+    """The network of a published tokenizer. Raises GcbenchError for weights of something else."""
+    family = card.get("tokenizer", "none")
+    if family not in FAMILIES:
+        raise unknown_name("family of published tokenizer", family, FAMILIES)
+    return FAMILIES[family]()
 
 
 class Tokenizer(CodebookTask[VQModel | MaskGITVQ]):

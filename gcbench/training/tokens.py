@@ -22,14 +22,16 @@ from gcbench.nets.randar import RandAR
 from gcbench.nets.vqgan import noised
 from gcbench.streams import stream
 from gcbench.training.accuracy import accuracies
+from gcbench.training.crops import Crops
 from gcbench.training.data import Split, paired
 from gcbench.training.recipe import Recipe, from_table
 from gcbench.training.tasks import Batch, Echo, frozen
-from gcbench.training.tokenizer import tokenizer_of
-from gcbench.training.views import Views
+from gcbench.training.tokenizer import released_tokenizer, tokenizer_of
+from gcbench.training.views import Views, joined
 
-# Bounds the memory of an evaluation: logits of 1024 sequences x 64 tokens x 512 codes are 134 MB.
-EVALUATED_AT_ONCE = 1024
+# Bound memory: values of the logits of an evaluation, and of distances to all codes (4 bytes each).
+_MOST_LOGITS, _MOST_SEQUENCES = 2**27, 1024
+_MOST_DISTANCES = 2**28
 
 
 @dataclass(frozen=True)
@@ -38,13 +40,14 @@ class Options:
 
     Attributes:
         order: of RandAR, ``random`` or ``raster``.
-        tokenizer: recipe of the tokenizer, a name or a path; its weights are looked for in the
-            output folder, then among the shipped ones.
+        tokenizer: a published one by its name in the catalogue, or the recipe of one, a name or a
+            path; its weights are looked for in the output folder, then among the shipped ones.
         image_size: side in pixels.
         pairs: learn two garments side by side, 100 classes, instead of single ones; every view
             then pairs the images anew, uncropped.
         views: views per image; the first is the centre crop, the others are random crops.
         max_short_side: of the random crops, see :func:`gcbench.preprocess.random_crop`.
+        flips: whether half of the random crops are mirrored.
         latent_noise: if positive, every sample's latent z becomes (1 - t) z + t eps before it is
             quantised, t uniform from 0 to this and eps standard normal (paper section 6.4).
         class_dropout: share of samples whose class is replaced by the unconditional one.
@@ -58,6 +61,7 @@ class Options:
     pairs: bool = False
     views: int = 4
     max_short_side: int = 40
+    flips: bool = False
     latent_noise: float = 0.0
     class_dropout: float = 0.0
     evaluated_images: int = 500
@@ -84,14 +88,13 @@ class RandARTask:
             )
         self.model = self.build()
         self.module: nn.Module = self.model
-        vq, self.tokenizer = frozen(options.tokenizer, out, tokenizer_of)
+        vq, self.tokenizer = frozen(options.tokenizer, out, tokenizer_of, released_tokenizer)
         self.vq = vq
         views = Views(
             kind="tokens",
             encode=lambda images: vq.encode(vq.pixels(images)).short(),
-            encoder=self.tokenizer["sha256"],
-            image_size=options.image_size,
-            max_short_side=options.max_short_side,
+            encoder=self.tokenizer,
+            crops=Crops(options.image_size, options.max_short_side, options.flips),
             seed=recipe.seed,
             work=work,
             echo=echo,
@@ -99,7 +102,7 @@ class RandARTask:
         if options.pairs:
             size, seed = options.image_size, recipe.seed
             sets = [paired(train, size, stream("pairs", seed, v)) for v in range(options.views)]
-            tokens = np.concatenate([views.of(pairs, 1) for pairs in sets])
+            tokens = joined([views.of(pairs, 1) for pairs in sets])
             labels = np.stack([pairs.labels for pairs in sets])
             held_out = paired(held_out, size, stream("pairs", seed, "held out"))
         elif options.latent_noise:
@@ -109,14 +112,14 @@ class RandARTask:
                 encode=lambda images: vq.encode_latent(vq.pixels(images)).half(),
             )
             tokens = noisy.of(train, options.views)
-            labels = np.broadcast_to(train.labels, tokens.shape[:2]).copy()
+            labels = np.stack([train.labels] * len(tokens))
         else:
             tokens = views.of(train, options.views)
-            labels = np.broadcast_to(train.labels, tokens.shape[:2]).copy()
-        # [views, n, N], or with noise the latents [views, n, e, h, w]
-        self.tokens = torch.from_numpy(tokens)
+            labels = np.stack([train.labels] * len(tokens))
+        held_out = held_out.cut(0, options.evaluated_images)
+        self.tokens = tokens  # [N] of each view and image, or with noise the latent [e, h, w]
         self.labels = torch.from_numpy(labels)  # [views, n]
-        self.held_out = torch.from_numpy(views.of(held_out, 1))[0].long()  # [m, N]
+        self.held_out = views.of(held_out, 1).view(0).long()  # [m, N]
         self.held_out_labels = torch.from_numpy(held_out.labels)
         self.held_out_split = held_out
 
@@ -126,19 +129,29 @@ class RandARTask:
 
     def batch(self, rows: Tensor, generator: torch.Generator) -> Batch:
         view = torch.randint(len(self.tokens), rows.shape, generator=generator)
-        tokens = self._tokens(self.tokens[view, rows], generator)  # [B, N]
+        seen = self._seen(self.tokens[view, rows], generator)
         dropped = torch.rand(len(rows), generator=generator) < self.options.class_dropout
         classes = torch.where(dropped, self.model.num_classes, self.labels[view, rows])
-        return tokens, classes, self._orders(len(rows), generator)
+        return seen, classes, self._orders(len(rows), generator)
 
-    def _tokens(self, seen: Tensor, generator: torch.Generator) -> Tensor:
-        """Tokens ``[B, N]``, or those of latents ``[B, e, h, w]`` with noise."""
+    def _seen(self, encoded: Tensor, generator: torch.Generator) -> Tensor:
+        """Tokens ``[B, N]``, or latents ``[B, e, h, w]`` with noise."""
         if not self.options.latent_noise:
-            return seen.long()
-        strength = self.options.latent_noise * torch.rand(len(seen), generator=generator)
-        noise = torch.randn(seen.shape, generator=generator)
-        tokens: Tensor = self.vq.quantize(noised(seen.float(), strength, noise))
-        return tokens
+            return encoded.long()
+        strength = self.options.latent_noise * torch.rand(len(encoded), generator=generator)
+        noise = torch.randn(encoded.shape, generator=generator)
+        return noised(encoded.float(), strength, noise)
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def quantised(self, seen: Tensor) -> Tensor:
+        """Tokens ``[B, N]`` of what a batch holds, in full precision on its device."""
+        if seen.ndim == 2:
+            return seen
+        codes = self.vq.quantize.embedding.num_embeddings
+        at_once = max(1, _MOST_DISTANCES // (codes * self.model.block_size))
+        quantize = self.vq.to(seen.device).quantize
+        with torch.no_grad(), torch.autocast(seen.device.type, enabled=False):
+            return torch.cat([quantize(part) for part in seen.split(at_once)])
 
     def _orders(self, count: int, generator: torch.Generator) -> Tensor:
         steps = self.model.block_size
@@ -146,7 +159,8 @@ class RandARTask:
             return torch.arange(steps).expand(count, steps)
         return torch.rand(count, steps, generator=generator).argsort(dim=1)
 
-    def losses(self, tokens: Tensor, classes: Tensor, orders: Tensor) -> dict[str, Tensor]:
+    def losses(self, seen: Tensor, classes: Tensor, orders: Tensor) -> dict[str, Tensor]:
+        tokens = seen if seen.ndim == 2 else self.quantised(seen)
         logits = self.model(tokens, classes, orders)  # [B, N, V]
         targets = tokens.gather(1, orders)
         return {"loss": F.cross_entropy(logits.flatten(0, 1), targets.flatten())}
@@ -161,13 +175,14 @@ class RandARTask:
 
     def evaluate(self, last: bool) -> dict[str, float]:
         """Accuracy by the mean log-likelihood over orders, all classes being candidates."""
-        tokens_of = self.held_out[: self.options.evaluated_images]  # [m, N]
         trials = self.options.evaluated_orders if last and self.options.order == "random" else 1
         device = self.model.output.weight.device
         classes = torch.arange(self.model.num_classes)
+        logits = self.model.block_size * self.model.output.out_features  # of a sequence
+        at_once = max(1, min(_MOST_SEQUENCES, _MOST_LOGITS // logits))
         scores = []
-        for start in range(0, len(tokens_of), 16):
-            tokens = tokens_of[start : start + 16]
+        for start in range(0, len(self.held_out), 16):
+            tokens = self.held_out[start : start + 16]
             generator = stream(self.recipe.name, "evaluation", self.recipe.seed, start)
             orders = self._orders(len(tokens) * trials, generator)
             shape = (len(tokens), trials, len(classes))
@@ -176,7 +191,7 @@ class RandARTask:
                 classes.expand(shape).flatten(),
                 orders.view(len(tokens), trials, 1, -1).expand(*shape, -1).flatten(0, 2),
             )
-            batches = zip(*(t.to(device).split(EVALUATED_AT_ONCE) for t in grid), strict=True)
+            batches = zip(*(t.to(device).split(at_once) for t in grid), strict=True)
             per_token = [self.token_log_likelihood(*batch) for batch in batches]
             scores.append(torch.cat(per_token).sum(1).view(shape).cpu())
         table = torch.cat(scores)  # [m, K, C]
@@ -207,7 +222,8 @@ class LlamaGenTask(RandARTask):
             )
         return self.recipe.network(LlamaGenGPT)
 
-    def losses(self, tokens: Tensor, classes: Tensor, orders: Tensor) -> dict[str, Tensor]:
+    def losses(self, seen: Tensor, classes: Tensor, orders: Tensor) -> dict[str, Tensor]:
+        tokens = seen if seen.ndim == 2 else self.quantised(seen)
         logits = self.model(tokens, classes)  # [B, N, V]
         return {"loss": F.cross_entropy(logits.flatten(0, 1), tokens.flatten())}
 

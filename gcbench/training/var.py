@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from gcbench.errors import GcbenchError
 from gcbench.nets.var import VAR
 from gcbench.nets.var_vqvae import VQVAE
+from gcbench.training.crops import Crops
 from gcbench.training.data import Split
 from gcbench.training.recipe import Recipe, from_table
 from gcbench.training.tasks import Batch, Echo, frozen
@@ -63,17 +64,16 @@ class VARTask:
         views = Views(
             kind="codes",
             encode=lambda images: vqvae.encode(images).short(),
-            encoder=self.tokenizer["sha256"],
-            image_size=options.image_size,
-            max_short_side=options.max_short_side,
+            encoder=self.tokenizer,
+            crops=Crops(options.image_size, options.max_short_side),
             seed=recipe.seed,
             work=work,
             echo=echo,
         )
-        self.tokens = torch.from_numpy(views.of(train, options.views))  # [views, n, L]
+        self.tokens = views.of(train, options.views)  # [L] of each view and image
         self.labels = torch.from_numpy(np.asarray(train.labels))  # [n]
         kept = held_out.cut(0, options.evaluated_images)
-        self.held_out = torch.from_numpy(views.of(kept, 1))[0].long()  # [m, L]
+        self.held_out = views.of(kept, 1).view(0).long()  # [m, L]
         self.held_out_labels = torch.from_numpy(np.asarray(kept.labels))  # [m]
 
     def batch(self, rows: Tensor, generator: torch.Generator) -> Batch:

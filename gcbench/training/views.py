@@ -1,23 +1,65 @@
-"""Training images encoded once: several augmented views of each, kept in the work folder."""
+"""Training images encoded once: several augmented views of each, in shards on disk.
+
+Training reads the shards, mapped into memory, and no image. A shard is written in one step and
+kept; processes on any number of machines that see the folder share out those that are missing by
+their locks, and one that dies loses at most the shard at hand.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from gcbench.engine.devices import usable_cores
+from gcbench.engine.locks import exclusive
+from gcbench.store import atomic_path, write_json
 from gcbench.streams import stream
-from gcbench.training.data import Split, as_rgb, centre_view, random_view
-from gcbench.training.tasks import Echo
+from gcbench.training.crops import Crops
+from gcbench.training.data import Split, as_rgb
+from gcbench.training.tasks import Echo, encoding_device
 
-_ENCODED_AT_ONCE = 256
+SHARD = 2048  # images
+_POLL_SECONDS = 0.5
+# Bounds what an encoder is given at once: 256 images of 32 px, 32 of 256 px.
+_MOST_IMAGES, _MOST_PIXELS = 256, 2**21
+
+
+class Encoded:
+    """What images were encoded to: ``encoded[view, row]`` for tensors of views and rows ``[B]``."""
+
+    def __init__(self, shards: list[list[Tensor]]) -> None:
+        self._shards = shards  # of each view, in the order of the images, [m, ...]
+
+    def __len__(self) -> int:
+        """How many views there are of every image."""
+        return len(self._shards)
+
+    def __getitem__(self, place: tuple[Tensor, Tensor]) -> Tensor:
+        view, row = (index.tolist() for index in place)
+        pairs = zip(view, row, strict=True)
+        return torch.stack([self._shards[v][r // SHARD][r % SHARD] for v, r in pairs])
+
+    def view(self, index: int) -> Tensor:
+        """All of one view, ``[n, ...]``."""
+        return torch.cat(self._shards[index])
+
+
+def joined(parts: Iterable[Encoded]) -> Encoded:
+    """The views of all parts, of equally many images each."""
+    return Encoded([shards for part in parts for shards in part._shards])
 
 
 @dataclass(frozen=True)
@@ -25,54 +67,99 @@ class Views:
     """Encodes views; files are kept under a digest of all that made them.
 
     Attributes:
-        kind: what they are encoded to, such as ``tokens``: the beginning of the files' names.
+        kind: what they are encoded to, such as ``tokens``: the beginning of the folder's name.
         encode: RGB in [-1, 1] ``[B, 3, H, W]`` to what is kept, ``[B, ...]``.
-        encoder: sha256 of the encoder's weights.
-        image_size: side in pixels.
-        max_short_side: of the random crops, see :func:`gcbench.preprocess.random_crop`.
+        encoder: name and sha256 of the encoder's weights.
+        crops: what the views show of an image.
         seed: of the random crops.
         work: the folder.
-        echo: told of every view that is encoded.
+        echo: told of every shard that is encoded here.
+        threads: that decode and crop images; by default one per core.
     """
 
     kind: str
     encode: Callable[[Tensor], Tensor]
-    encoder: str
-    image_size: int
-    max_short_side: int
+    encoder: dict[str, str]
+    crops: Crops
     seed: int
     work: Path
     echo: Echo
+    threads: int = field(default_factory=lambda: len(usable_cores()))
 
-    def of(self, split: Split, count: int) -> NDArray[Any]:
-        """``count`` views of each image, the first its centre crop, ``[count, n, ...]``."""
-        made_of = (
-            split.digest(), self.encoder, self.image_size, self.max_short_side, self.seed,
-        )  # fmt: skip
+    def of(self, split: Split, count: int) -> Encoded:
+        """``count`` views of each image, the first its centre crop, the others drawn.
+
+        The draws of a view are named by (seed, view, row of the image), so neither shards nor
+        processes can change them.
+
+        Raises:
+            GcbenchError: an image cannot be decoded, or the folder cannot be written.
+        """
+        made_of: dict[str, Any] = {
+            "images": split.digest(),
+            "encoder": self.encoder,
+            "crops": asdict(self.crops),
+            "seed": self.seed,
+            "shard": SHARD,
+        }
         name = hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]
-        return np.stack([self._view(split, f"{name}-{view}", view) for view in range(count)])
+        folder = self.work / f"{self.kind}-{name}"
+        pieces = range(0, len(split.labels), SHARD)
+        files = [
+            [folder / f"view-{view:02d}-{start // SHARD:05d}.safetensors" for start in pieces]
+            for view in range(count)
+        ]
+        wanted = {
+            file: partial(self._encoded, split, view, start)
+            for view, of_view in enumerate(files)
+            for file, start in zip(of_view, pieces, strict=True)
+        }
+        if not all(file.exists() for file in wanted):
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json(folder / "manifest.json", {**made_of, "count": len(split.labels)})
+            self._write(wanted)
+        return Encoded([[load_file(file)["values"] for file in of_view] for of_view in files])
 
-    def _view(self, split: Split, name: str, view: int) -> NDArray[Any]:
-        file = self.work / f"{self.kind}-{name}.npy"
-        if file.exists():
-            loaded: NDArray[Any] = np.load(file, allow_pickle=False)
-            return loaded
-        self.echo(f"{self.kind} of view {view} of {len(split.images)} images")
-        size, longest = self.image_size, self.max_short_side
-        generator = stream("view", self.seed, view)
+    def _write(self, wanted: Mapping[Path, Callable[[], Tensor]]) -> None:
+        """Write the files that are missing, until this and other processes have written all."""
+        left = [file for file in wanted if not file.exists()]
+        while left:
+            busy = []
+            for file in left:
+                with exclusive(file.with_suffix(".lock"), wait=False) as mine:
+                    if not mine:
+                        busy.append(file)
+                        continue
+                    if not file.exists():
+                        done = sum(other.exists() for other in wanted)
+                        self.echo(f"{self.kind}: {done} of {len(wanted)} shards are there")
+                        values = wanted[file]()
+                        with atomic_path(file) as temporary:
+                            save_file({"values": values}, temporary)
+                    file.with_suffix(".lock").unlink(missing_ok=True)
+            if busy:
+                time.sleep(_POLL_SECONDS)
+            left = [file for file in busy if not file.exists()]
+
+    def _encoded(self, split: Split, view: int, start: int) -> Tensor:
+        """A view of the images of the shard that starts at row ``start``, ``[m, ...]``."""
+        device, size = encoding_device(), self.crops.image_size
+        rows = range(start, min(start + SHARD, len(split.labels)))
+        at_once = max(1, min(_MOST_IMAGES, _MOST_PIXELS // size**2))
         parts = []
-        for start in range(0, len(split.images), _ENCODED_AT_ONCE):
-            images = split.images[start : start + _ENCODED_AT_ONCE]
-            crops = [
-                random_view(image, size, longest, generator) if view else centre_view(image, size)
-                for image in images
-            ]
-            with torch.inference_mode():
-                parts.append(self.encode(as_rgb(torch.from_numpy(np.stack(crops)))).numpy())
-        encoded = np.concatenate(parts)  # [n, ...]
-        self.work.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(".partial")
-        with partial.open("wb") as stream_:
-            np.save(stream_, encoded)
-        partial.replace(file)
-        return encoded
+        with ThreadPoolExecutor(self.threads) as pool:
+            crops = pool.map(partial(self._crop, split, view), rows)
+            for images in _batched(crops, at_once):
+                with torch.inference_mode():
+                    found = self.encode(as_rgb(torch.from_numpy(images).to(device)))
+                parts.append(found.cpu())
+        return torch.cat(parts).contiguous()
+
+    def _crop(self, split: Split, view: int, row: int) -> NDArray[np.uint8]:
+        generator = stream("view", self.seed, view, row) if view else None
+        return self.crops.of(split.images[row], generator)
+
+
+def _batched(crops: Iterator[NDArray[np.uint8]], size: int) -> Iterator[NDArray[np.uint8]]:
+    while batch := list(islice(crops, size)):
+        yield np.stack(batch)  # [B, H, W] or [B, H, W, 3]

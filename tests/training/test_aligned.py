@@ -18,6 +18,7 @@ from gcbench.training import train
 from gcbench.training.aligned import REGTask, REPATask, misalignment, standardised, teacher_tokens
 from gcbench.training.data import as_rgb, random_view, read_split
 from gcbench.training.recipe import read_recipe
+from gcbench.training.views import Encoded
 
 ENCODER = """
 task = "dino"
@@ -132,22 +133,28 @@ def test_latents_and_encoder_tokens_are_of_the_same_crop(task_of, folder, data_r
     task, encoder = task_of("repa"), encoder_of(folder)
     vae = VAE(**read_recipe(task.options.autoencoder).model).eval()
     vae.load_state_dict(load_file(folder / "out/vae.safetensors"))
-    generator = stream("view", 0, 1)
-    images = read_split(data_root / "fashion-mnist").images[:64]
-    crops = [random_view(image, 32, task.options.max_short_side, generator) for image in images]
+    images, longest = (
+        read_split(data_root / "fashion-mnist").images[:64],
+        task.options.max_short_side,
+    )
+    crops = [
+        random_view(image, 32, longest, stream("view", 0, 1, row))
+        for row, image in enumerate(images)
+    ]
     rgb = as_rgb(torch.from_numpy(np.stack(crops)))
     with torch.no_grad():
         mean, _ = vae.moments(rgb)
         tokens = teacher_tokens(encoder, rgb, 4)
-    torch.testing.assert_close(task.moments[1, :, 0].float(), mean, atol=2e-3, rtol=2e-3)
-    torch.testing.assert_close(task.features[1].float(), tokens, atol=4e-3, rtol=4e-3)
-    assert not torch.equal(task.features[0], task.features[1])
+    torch.testing.assert_close(task.moments.view(1)[:, 0].float(), mean, atol=2e-3, rtol=2e-3)
+    torch.testing.assert_close(task.features.view(1).float(), tokens, atol=4e-3, rtol=4e-3)
+    assert not torch.equal(task.features.view(0), task.features.view(1))
 
 
 def test_batch_holds_the_tokens_of_the_view_that_is_noised(task_of):
     task = task_of("repa")
-    task.moments[:, :, 1] = 0
-    task.moments[0, :, 0], task.moments[1, :, 0] = 0, 1  # a latent is its view's number
+    numbered = torch.zeros(2, 64, *task.moments.view(0).shape[1:])
+    numbered[1, :, 0] = 1  # a latent is its view's number
+    task.moments = Encoded([[view] for view in numbered])
     noisy, time, _, target, encoded = batch_of(task, 20)
     views = (noisy - time[:, None, None, None] * target).mean(dim=(1, 2, 3)).round().long()
     assert set(views.tolist()) == {0, 1}
@@ -239,12 +246,12 @@ def test_training_publishes_a_network_with_its_projectors(family, recipe_of, fol
 
 def test_all_families_read_the_same_encoded_views(task_of, folder):
     task_of("repa")
-    files = {file.name for file in (folder / "work").glob("teacher16-*.npy")}
+    files = set((folder / "work").glob("teacher16-*/view-*.safetensors"))
     assert len(files) == 2
     task_of("irepa")
-    assert {file.name for file in (folder / "work").glob("teacher16-*.npy")} == files
+    assert set((folder / "work").glob("teacher16-*/view-*.safetensors")) == files
     task_of("reg")  # and the held-out images' class tokens
-    assert len(list((folder / "work").glob("teacher16-*.npy"))) == 3
+    assert len(list((folder / "work").glob("teacher16-*/view-*.safetensors"))) == 3
 
 
 @pytest.mark.parametrize(
@@ -263,7 +270,7 @@ def test_an_encoder_that_does_not_fit_is_refused(task_of, changes, message):
 
 def test_a_grid_as_fine_as_the_encoders_is_compared_patch_by_patch(task_of):
     task = task_of("repa", {"input_size = 8": "input_size = 8\npatch_size = 1"})
-    assert task.features.shape[2] == 1 + 64
+    assert task.features.view(0).shape[1] == 1 + 64
     noisy, time, classes, _, encoded = batch_of(task)
     _, (features,) = task.model.with_features(noisy, time, classes)
     assert features.shape == encoded[:, 1:].shape

@@ -107,7 +107,7 @@ def test_batch_holds_labelled_codes_and_what_the_scales_before_draw(var, tmp_pat
     assert 0 < dropped.sum() < 20
     assert torch.equal(classes[~dropped], (torch.arange(20) % 10)[~dropped])
     for image, row in enumerate(tokens):
-        assert (task.tokens[:, image].long() == row).all(dim=1).any()
+        assert any((task.tokens.view(v)[image].long() == row).all() for v in range(2))
 
 
 def test_images_are_encoded_once(var, monkeypatch):
@@ -117,7 +117,7 @@ def test_images_are_encoded_once(var, monkeypatch):
     monkeypatch.setattr(VQVAE, "encode", None)
     second = var(echo=lines.append)
     assert len(lines) == 3
-    assert torch.equal(first.tokens, second.tokens)
+    assert torch.equal(first.tokens.view(1), second.tokens.view(1))
 
 
 def test_evaluation_recognises_a_model_that_knows_the_class(var, monkeypatch):
