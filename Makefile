@@ -16,7 +16,6 @@ lint: install
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy gcbench baselines benchmarks
 
 TOKENIZERS := mini-maskgit-vq,mini-vq,mini-var-vqvae
-FIGURES := accuracy-by-trials accuracy-cost tokenizer-robustness token-maps token-maps-more token-accuracy token-prefix token-discarded
 TOKENS := --bench mini-val --subset first-50 --results results/mini
 # The committed measurements of the embedded suite, and what is made from them (some hours).
 results: install
@@ -28,7 +27,7 @@ results: install
 	$(BIN)/gcbench analyze --method randar --trials 20 $(TOKENS)
 	$(BIN)/gcbench analyze --method llamagen $(TOKENS)
 	$(BIN)/gcbench report --all --results results/mini --out results/mini/tables
-	for figure in $(FIGURES); do $(BIN)/gcbench report --figure $$figure --results results/mini --out docs/$$figure || exit 1; done
+	$(BIN)/gcbench report --figure all --results results/mini --out docs
 	$(BIN)/python -m tools.pages --update
 
 # The measurements of docs/racing.md (about an hour on two cores).

@@ -51,9 +51,15 @@ def stored(results: tuple[Path, ...], suite: str) -> tuple[list[Any], list[Any]]
 
 @click.command()
 @table_option
-@click.option("--figure", help="Name or number; --out is the file's name without suffix.")
 @click.option(
-    "--all", "everything", is_flag=True, help="All measured tables, into the folder --out."
+    "--figure",
+    help="Name or number, --out is the file's name without suffix; or all, --out is a folder.",
+)
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="All measured tables into the folder --out, all figures into its folder figures.",
 )
 @click.option(
     "--html",

@@ -1,5 +1,7 @@
 """Figures are made from stored runs alone, and are the same every time."""
 
+import shutil
+
 import pytest
 
 from conftest import ROOT
@@ -80,10 +82,27 @@ def test_unknown_figure_and_missing_file_name_are_explained(gcbench):
     assert "--out is missing" in result.stderr
 
 
-def test_all_tables_are_written_into_a_folder(gcbench, tmp_path):
-    result = gcbench("report", "--all", "--results", ROOT / "results/mini", "--out", tmp_path / "t")
+def test_everything_is_written_into_a_folder(gcbench, tmp_path):
+    out = tmp_path / "t"
+    result = gcbench("report", "--all", "--results", ROOT / "results/mini", "--out", out)
     assert result.exit_code == 0, result.output
     committed = ROOT / "results" / "mini" / "tables"
-    assert sorted(p.name for p in (tmp_path / "t").iterdir()) == sorted(
-        p.name for p in committed.iterdir()
-    )
+    tables = sorted(p.name for p in out.iterdir() if p.is_file())
+    assert tables == sorted(p.name for p in committed.iterdir())
+    drawn = {p.stem for p in (out / "figures").glob("*.png")}
+    assert drawn == {p.stem for p in (out / "figures").glob("*.svg")}
+    assert {"accuracy-by-trials", "accuracy-cost", "reliability", "token-maps"} <= drawn
+
+
+def test_figures_that_lack_something_say_what_and_leave_the_others_alone(gcbench, tmp_path):
+    runs = tmp_path / "results" / "runs"
+    runs.mkdir(parents=True)
+    shutil.copy(ROOT / "results" / "mini" / "store.json", runs.parent)
+    for run in (ROOT / "results" / "mini" / "runs").glob("randar.mini.mini-r.*"):
+        shutil.copytree(run, runs / run.name)
+    shown = ("--results", runs.parent, "--out", tmp_path / "figures")
+    result = gcbench("report", "--figure", "all", *shown)
+    assert result.exit_code == 0, result.output
+    assert "no figure token-maps: " in result.stdout
+    assert (tmp_path / "figures" / "accuracy-by-trials.png").exists()
+    assert not (tmp_path / "figures" / "token-maps.png").exists()

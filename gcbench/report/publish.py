@@ -1,4 +1,4 @@
-"""What `gcbench report` gives: one table as text, one figure, or all tables as files."""
+"""What `gcbench report` gives: one table as text, one figure, or all of them as files."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from gcbench.analysis import Analysis
 from gcbench.bench import Benchmark
 from gcbench.errors import GcbenchError, unknown_name
 from gcbench.report.committed import regenerate
+from gcbench.report.drawings import NUMBERED, Drawing, drawings
 from gcbench.report.render import render
 from gcbench.report.tables import build_table
 from gcbench.store import Run, atomic_path
+
+EVERY = "all"
 
 
 def publish(
@@ -29,7 +32,10 @@ def publish(
     format_: str,
     out: Path | None,
 ) -> str:
-    """Makes exactly one of a table, a figure or all tables; returns what the terminal shows.
+    """Makes exactly one of a table, a figure (or all of them) or everything.
+
+    Everything is the tables in `out` and the figures in its folder `figures`; of figures those that
+    stored runs suffice for. Returns what the terminal shows.
 
     Args:
         benchmark: the benchmark of a name, for figures that show its images.
@@ -40,25 +46,47 @@ def publish(
     """
     if (table is not None) + (figure is not None) + everything != 1:
         raise GcbenchError("nothing or too much to report", hint="give --table, --figure or --all")
-    if figure is not None:
-        from gcbench.report.drawings import NUMBERED, drawings
-        from gcbench.report.figures import save
-
+    if figure is not None or everything:
         named = drawings(runs, tokenizers, analyses, suite, benchmark)
+    if figure == EVERY:
+        return _draw_all(named, _folder(out))
+    if figure is not None:
         known = named | {number: named[name] for number, name in NUMBERED.items()}
         if figure not in known:
-            raise unknown_name("figure", figure, known)
-        written = save(known[figure].draw(), _needed(out, "file, without suffix,"))
-        return "".join(f"wrote {file}\n" for file in written)
+            raise unknown_name("figure", figure, [*known, EVERY])
+        return _draw(known[figure], _needed(out, "file, without suffix,"))
     if everything:
-        folder = _needed(out, "folder")
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = _folder(out)
         texts = regenerate(runs, tokenizers, suite)
-        return "".join(_write(folder / name, text) for name, text in texts.items())
+        written = "".join(_write(folder / name, text) for name, text in texts.items())
+        return written + _draw_all(named, _folder(folder / "figures"))
     assert table is not None
     built = build_table(table, suite=suite, source=source, runs=runs, tokenizers=tokenizers)
     text = render(built, format_)
     return text if out is None else _write(out, text)
+
+
+def _draw(drawing: Drawing, stem: Path) -> str:
+    from gcbench.report.figures import save
+
+    return "".join(f"wrote {file}\n" for file in save(drawing.draw(), stem))
+
+
+def _draw_all(named: Mapping[str, Drawing], folder: Path) -> str:
+    """Draws what stored runs suffice for, and says of the rest what it lacks."""
+    lines = []
+    for name, drawing in named.items():
+        try:
+            lines.append(_draw(drawing, folder / name))
+        except GcbenchError as error:
+            lines.append(f"no figure {name}: {error.message}\n")
+    return "".join(lines)
+
+
+def _folder(out: Path | None) -> Path:
+    folder = _needed(out, "folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _needed(out: Path | None, what: str) -> Path:
