@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from gcbench.checkpoint import published
+from gcbench.checkpoint import Shipped, published
 from gcbench.errors import GcbenchError
 from gcbench.method import SampleKey, TokenScores, Trials, Variant, Work
 from gcbench.scales import CoarseToFineMethod
@@ -21,6 +21,20 @@ if TYPE_CHECKING:
 
 # Of the published models at 256 px.
 SCALES = 10
+
+# For the embedded images: 32 px, six scales from 1 x 1 to 8 x 8. The pixels are those that all
+# methods see of them, not those of VAR's own transform.
+MINI = Variant(
+    name="mini",
+    label_space="fashion-10",
+    config={
+        "image": {"grey": True, "transform": "adm-centre-crop"},
+        "likelihood": {"scales": 6},
+    },
+    checkpoints={"model": Shipped("mini-var"), "tokenizer": Shipped("mini-var-vqvae")},
+    image_size=32,
+    note="all 6 scales: 130 codes",
+)
 
 
 def imagenet_variant(
@@ -49,6 +63,7 @@ class VAR(CoarseToFineMethod):
     family = "autoregressive"
     summary = "next-scale transformer, likelihood over all spatial scales"
     variants: ClassVar[tuple[Variant, ...]] = (
+        MINI,
         imagenet_variant("d16", 16, "var-d16", "310 M parameters, all 10 scales"),
         imagenet_variant("d20", 20, "var-d20", "601 M parameters, all 10 scales"),
         imagenet_variant("d24", 24, "var-d24", "1.0 B parameters, all 10 scales"),
@@ -61,7 +76,11 @@ class VAR(CoarseToFineMethod):
     @property
     def preprocessing(self) -> str:
         grey = "grey, " if self.config("image")["grey"] else ""
-        return f"{grey}var-validation-{self.variant.image_size}"
+        return f"{grey}{self._transform}-{self.variant.image_size}"
+
+    @property
+    def _transform(self) -> str:
+        return str(self.config("image").get("transform", "var-validation"))
 
     def load(self) -> None:
         from gcbench.nets.var import VAR as Network
@@ -90,10 +109,17 @@ class VAR(CoarseToFineMethod):
         return int(self.config("likelihood")["scales"])
 
     def preprocess(self, image: Image) -> torch.Tensor:
-        from gcbench.preprocess import luminance, var_validation_transform
+        from gcbench.preprocess import (
+            centre_crop,
+            luminance,
+            to_tensor,
+            var_validation_transform,
+        )
 
         if self.config("image")["grey"]:
             image = luminance(image)
+        if self._transform == "adm-centre-crop":
+            return to_tensor(centre_crop(image, self.variant.image_size))
         return var_validation_transform(image, self.variant.image_size)
 
     def encode(self, batch: torch.Tensor) -> torch.Tensor:

@@ -22,6 +22,7 @@ from gcbench.parity.fixture import read_fixture
 from gcbench.scores import decide, final_means
 from gcbench.stages import Stage, parse_stages
 from gcbench.strategy import Strategy
+from gcbench.training.data import as_rgb, centre_view
 
 FIXTURE = Path(__file__).resolve().parents[2] / "shared" / "golden" / "avarc"
 
@@ -277,6 +278,22 @@ def test_engine_decides_as_the_official_steps_on_the_official_fixture(run):
 def test_more_candidates_than_classes_are_refused(avarc, images):
     with pytest.raises(GcbenchError, match="stage 1 keeps 10 classes, but only 6 are left"):
         staged(avarc, images, [Stage(10, 1, 3), Stage(1, 1, 3)])
+
+
+def test_embedded_images_are_seen_as_in_training(registry):
+    cls = registry.method("var")
+    method = cls(cls.variant_named("mini"), Runtime())
+    grey = np.random.default_rng(0).integers(0, 256, (28, 28), np.uint8)
+    seen = method.preprocess(Image.fromarray(grey).convert("RGB"))
+    trained = as_rgb(torch.from_numpy(centre_view(grey, 32).copy())[None])[0]
+    assert torch.equal(seen, trained)
+    assert method.preprocessing == "grey, adm-centre-crop-32"
+
+
+def test_noise_on_the_embedded_images_is_a_tenth_of_the_spread_of_the_features(registry):
+    variant = registry.method("avarc").variant_named("mini")
+    spread = variant.checkpoints["tokenizer"].card()["final"]["feature_std"]
+    assert variant.config["likelihood"]["sigma"] == pytest.approx(0.1 * spread, rel=0.05)
 
 
 def test_published_noise_is_refused(registry):
