@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -242,7 +243,7 @@ def parity(folders: tuple[Path, ...], unknown: str) -> None:
     sys.exit(run_parity(folders, unknown=unknown, echo=click.echo))
 
 
-@main.command()
+@main.command(cls=RunCommand)
 @click.argument("name")
 @click.option("--data-root", type=click.Path(path_type=Path), envvar="GCBENCH_DATA")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the trained weights.")
@@ -253,6 +254,9 @@ def parity(folders: tuple[Path, ...], unknown: str) -> None:
     type=click.IntRange(min=1),
     help="Micro-batches of a step, which processes share, instead of the recipe's.",
 )
+@click.option(
+    "--features", type=click.Path(path_type=Path), help="What gcbench extract wrote; no image read."
+)
 @click.option("--tensorboard", is_flag=True, help="Write events for TensorBoard beside the work.")
 @click.option("--dry-run", is_flag=True, help="Say what it takes, from steps measured here.")
 def train(
@@ -262,6 +266,7 @@ def train(
     work: Path | None,
     seed: int | None,
     accumulate: int | None,
+    features: Path | None,
     tensorboard: bool,
     dry_run: bool,
 ) -> None:
@@ -275,9 +280,38 @@ def train(
         lines = training.dry_run(name, data_root, out, seed=seed, accumulate=accumulate)
         click.echo("\n".join(lines))
         return
-    training.train(
-        name, data_root, out, work, seed=seed, accumulate=accumulate, tensorboard=tensorboard
-    )
+    try:
+        training.train(
+            name,
+            data_root,
+            out,
+            work,
+            seed=seed,
+            accumulate=accumulate,
+            tensorboard=tensorboard,
+            features=features,
+        )
+    except KeyboardInterrupt:
+        raise Interrupted(
+            "\ninterrupted at once; the steps since the last checkpoint are lost", signal.SIGINT
+        ) from None
+
+
+@main.command(cls=RunCommand)
+@click.argument("name")
+@click.option("--data-root", type=click.Path(path_type=Path), envvar="GCBENCH_DATA")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the trained weights.")
+@click.option("--features", type=click.Path(path_type=Path), help="Folder to fill.")
+@click.option("--seed", type=int, help="Instead of the recipe's.")
+def extract(name: str, **options: Any) -> None:
+    """Encode the images of a recipe once, for gcbench train RECIPE --features DIR.
+
+    Run the same command again to resume, and as often at a time as there are GPUs: each takes
+    shards that no other is at.
+    """
+    from gcbench import training
+
+    click.echo(str(training.extract(name, **options, echo=click.echo)))
 
 
 @main.command()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import closing, nullcontext
@@ -20,10 +21,12 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
+from gcbench.engine.interrupt import Interrupted, Stop, stop_on_signals
 from gcbench.errors import GcbenchError, unknown_name
 from gcbench.training.average import WeightAverage
 from gcbench.training.batches import Batches, readers_for
 from gcbench.training.data import training_splits
+from gcbench.training.extract import remembered
 from gcbench.training.logs import Log
 from gcbench.training.optim import build_optimizers, schedule
 from gcbench.training.processes import Processes
@@ -32,17 +35,31 @@ from gcbench.training.recipe import Recipe
 from gcbench.training.saving import Chosen, Progressed, load_checkpoint, save_checkpoint
 from gcbench.training.tasks import Batch, Task, build_task
 
+# Between evaluations, which may lie hours apart, a checkpoint is written as often.
+_SAVE_SECONDS = 900.0
+_STOPPING = "finishing the step at hand; the same signal once more stops at once"
 
-def run(recipe: Recipe, data_root: Path, out: Path, work: Path, tensorboard: bool = False) -> Path:
+
+def run(
+    recipe: Recipe,
+    data_root: Path,
+    out: Path,
+    work: Path,
+    tensorboard: bool = False,
+    features: Path | None = None,
+) -> Path:
     """Train from scratch or from ``work``'s checkpoint, then publish; see :func:`..train`."""
     processes = Processes()
     share = processes.share(recipe)
     console = Console(stderr=True, quiet=not processes.is_main)
-    train, held_out = training_splits(recipe, data_root)
+    if features is None:
+        train, held_out = training_splits(recipe, data_root)
+    else:
+        train, held_out = remembered(features, recipe)
 
     def build() -> Task:
         torch.manual_seed(recipe.seed)
-        return build_task(recipe, train, held_out, out, work, console.print)
+        return build_task(recipe, train, held_out, out, features or work, console.print)
 
     # What the main process has encoded the others only read.
     task = processes.main_does(build) or build()
@@ -87,6 +104,8 @@ class Trainer:
             log.console.print("no C++ compiler found: training uncompiled, which is slower")
         self.losses = torch.compile(task.losses) if compiled else task.losses
         self.drawn: Iterator[tuple[Batch, torch.Generator]] = iter(())
+        self.stop = Stop()
+        self.stopping: int | None = None
 
     def train(self) -> Progressed:
         """All steps that are left; returns the state after the last one."""
@@ -96,28 +115,37 @@ class Trainer:
             # A metric that no evaluation has is found out now, not after a thousand steps.
             self.processes.main_does(lambda: self._metric(self._evaluate(last=False)))
         started = time.perf_counter() - state.seconds
-        sums: dict[str, Tensor] = {}
+        saved = time.perf_counter()
         self.task.module.train()
-        with self.log.running(state) as advance, closing(self.batches.since(state.step)) as drawn:
-            self.drawn, first = drawn, state.step
-            for step in range(first, recipe.steps):
+        with (
+            stop_on_signals(lambda _: self.log.console.print(_STOPPING)) as self.stop,
+            self.log.running(state) as advance,
+            closing(self.batches.since(state.step)) as self.drawn,
+        ):
+            for step in range(state.step, recipe.steps):
                 logged = self._step(step)
-                for key, value in logged.items():
-                    sums[key] = sums.get(key, torch.zeros(())) + value
+                state.add(logged)
                 advance(logged["loss"].item())
-                done = step + 1
-                if done % recipe.evaluate_every and done != recipe.steps:
-                    continue
-                means = {key: float(value) / (done - first) for key, value in sums.items()}
-                sums, first = {}, done
-                seconds = time.perf_counter() - started
-                conclude = partial(self._conclude, state, done, seconds, means)
-                self.processes.main_does(conclude)
+                now = time.perf_counter()
+                state.seconds = now - started
+                ends = state.step == recipe.steps
+                if ends or state.step % recipe.evaluate_every == 0:
+                    self.processes.main_does(partial(self._conclude, state))
+                    state.sums = {}
+                    saved = time.perf_counter()
+                elif self.stopping:
+                    self.processes.main_does(partial(self._save, state))
+                    raise self.processes.seen_by_all(
+                        Interrupted(f"stopped after step {state.step:,}", self.stopping)
+                    )
+                elif now - saved > _SAVE_SECONDS and self.processes.is_main:
+                    self._save(state)
+                    saved = time.perf_counter()
         return state
 
     def _step(self, step: int) -> dict[str, Tensor]:
         recipe, spec, module = self.recipe, self.recipe.optimizer, self.task.module
-        share = schedule(step, recipe.steps, spec.warmup_steps, spec.schedule)
+        share = schedule(step, recipe.steps, spec.warmup_steps, spec.schedule, spec.floor)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * share
@@ -146,6 +174,8 @@ class Trainer:
         counted = self.processes.counters(self.task.module)
         for _ in self.batches.share:
             batch, generator = next(self.drawn)
+            # What a network drops follows from the place of the micro-batch, as all that is drawn.
+            torch.manual_seed(generator.initial_seed())
             with self._autocast():
                 losses = self.losses(*(tensor.to(device) for tensor in batch))
             (losses["loss"] / parts).backward()
@@ -154,7 +184,10 @@ class Trainer:
                 logged[key] = logged[key] + mean if key in logged else mean
         self.processes.sum_gradients(self.task.module)
         self.processes.sum_counted(self.task.module, counted)
-        means = self.processes.sum(torch.stack([*logged.values()])).cpu()
+        # A signal that one process was sent stops all of them after the same step.
+        asked = torch.tensor(float(self.stop() is not None), device=device)
+        *means, asked = self.processes.sum(torch.stack([*logged.values(), asked])).cpu()
+        self.stopping = (self.stop() or signal.SIGTERM) if asked else None
         return dict(zip(logged, means, strict=True)), batch, generator
 
     def _autocast(self) -> torch.autocast:
@@ -176,26 +209,28 @@ class Trainer:
             )
         return metrics[self.recipe.select]
 
-    def _conclude(
-        self, state: Progressed, done: int, seconds: float, means: dict[str, float]
-    ) -> None:
-        """Evaluates after ``done`` steps and takes everything down, in ``state`` and on disk."""
-        recipe = self.recipe
+    def _conclude(self, state: Progressed) -> None:
+        """Evaluates, and takes everything down in ``state`` and on disk."""
+        recipe, done = self.recipe, state.step
         metrics = self._evaluate(last=done == recipe.steps)
-        row = {"step": float(done), "images": float(done * recipe.batch_size), **means, **metrics}
-        state.step, state.seconds, state.curve = done, seconds, [*state.curve, row]
+        row = {"step": float(done), "images": float(done * recipe.batch_size)}
+        state.curve.append({**row, **state.means(), **metrics})
+        state.sums = {}
         if recipe.select:
             value = self._metric(metrics)
             if value > (-math.inf if state.chosen is None else state.chosen.value):
                 state.chosen = Chosen(done, value, self._weights())
+        self._save(state)
+        self.log.evaluated(state)
+
+    def _save(self, state: Progressed) -> None:
         average = {} if self.average is None else self.average.weights
         tensors = {
             "module": self.task.module.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "average": average,
         }
-        save_checkpoint(self.checkpoint, recipe, state, tensors)
-        self.log.evaluated(state)
+        save_checkpoint(self.checkpoint, self.recipe, state, tensors)
 
     def _weights(self) -> dict[str, Tensor]:
         """A copy of what an evaluation sees."""
@@ -228,4 +263,4 @@ class Trainer:
     def _last_good(self) -> str:
         if self.checkpoint.exists():
             return f"{self.checkpoint} holds the last good state"
-        return "there was no evaluation yet, so nothing was kept"
+        return "no checkpoint was written yet"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,12 +29,32 @@ class Chosen:
 
 @dataclass
 class Progressed:
-    """How far a training is: optimiser steps, seconds of all its sessions, rows of the curve."""
+    """How far a training is.
+
+    Attributes:
+        step: optimiser steps that are done.
+        seconds: of all its sessions.
+        curve: a row per evaluation.
+        sums: of what the steps since the last evaluation have logged.
+        chosen: the weights that the recipe selects, once there are any.
+    """
 
     step: int = 0
     seconds: float = 0.0
     curve: list[dict[str, float]] = field(default_factory=list)
+    sums: dict[str, Tensor] = field(default_factory=dict)
     chosen: Chosen | None = None
+
+    def add(self, logged: Mapping[str, Tensor]) -> None:
+        """One more step is done."""
+        self.step += 1
+        for key, value in logged.items():
+            self.sums[key] = self.sums.get(key, torch.zeros(())) + value
+
+    def means(self) -> dict[str, float]:
+        """Of what the steps since the last evaluation have logged."""
+        count = self.step - (int(self.curve[-1]["step"]) if self.curve else 0)
+        return {key: float(value) / count for key, value in self.sums.items()}
 
 
 @contextmanager
@@ -107,6 +127,5 @@ def load_checkpoint(file: Path, recipe: Recipe) -> tuple[Progressed, dict[str, A
             hint="remove it to start afresh, or pass another --work folder",
         )
     chosen = content.pop("chosen")
-    step, seconds, curve = (content.pop(key) for key in ("step", "seconds", "curve"))
-    state = Progressed(step, seconds, curve, None if chosen is None else Chosen(**chosen))
-    return state, content
+    own = {key: content.pop(key) for key in ("step", "seconds", "curve", "sums")}
+    return Progressed(**own, chosen=None if chosen is None else Chosen(**chosen)), content

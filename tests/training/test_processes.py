@@ -19,7 +19,7 @@ from gcbench.training.recipe import adapted, read_recipe
 def launched(data_root, tmp_path):
     """Trains a recipe in two processes of torchrun; returns how that ended."""
 
-    def call(recipe, folder="two"):
+    def call(recipe, program=("-m", "gcbench.cli")):
         launcher = [
             sys.executable,
             "-m",
@@ -33,10 +33,10 @@ def launched(data_root, tmp_path):
             "--data-root",
             str(data_root),
             "--out",
-            str(tmp_path / folder),
+            str(tmp_path / "two"),
         ]
         return subprocess.run(
-            [*launcher, "-m", "gcbench.cli", *words],
+            [*launcher, *program, *words],
             env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
             capture_output=True,
             text=True,
@@ -67,6 +67,32 @@ def test_all_processes_end_when_the_loss_is_not_finite(recipe_file, launched, tm
     assert ended.returncode != 0
     assert ended.stderr.count("error: recipe dino: the loss is nan at step 1") == 1
     assert not (tmp_path / "two/dino.safetensors").exists()
+
+
+SIGNALLED = """
+import os, signal
+from gcbench.cli import main
+from gcbench.training.loop import Trainer
+
+step = Trainer._step
+
+def signalled(self, number):
+    if number == 0 and self.processes.rank == 1:
+        os.kill(os.getpid(), signal.SIGTERM)
+    return step(self, number)
+
+Trainer._step = signalled
+main()
+"""
+
+
+def test_signal_to_one_process_stops_all_after_the_same_step(recipe_file, launched, tmp_path):
+    script = tmp_path / "signalled.py"
+    script.write_text(SIGNALLED)
+    ended = launched(recipe_file("dino"), program=(str(script),))
+    assert ended.returncode != 0
+    assert ended.stderr.count("stopped after step 1") == 1
+    assert (tmp_path / "two/work/dino.checkpoint.pt").exists()
 
 
 def test_all_processes_end_when_the_main_one_cannot_write(recipe_file, launched, tmp_path):

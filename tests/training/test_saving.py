@@ -1,6 +1,7 @@
 """Trainings that are killed or cannot write go on from the last whole checkpoint."""
 
 import errno
+import os
 import resource
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from gcbench.engine.interrupt import Interrupted
 from gcbench.errors import GcbenchError
 from gcbench.training import loop, train
 from gcbench.training.recipe import read_recipe
@@ -58,6 +60,42 @@ def test_killed_training_resumes_to_the_same_weights_and_curve(
     assert len(rows) == 2  # the curve is written as it grows
     assert same(train(words[0], data_root, out), whole)
     assert not list(out.rglob("*.partial"))
+
+
+def test_signal_ends_after_the_step_at_hand_and_loses_none(
+    whole, recipe_file, data_root, tmp_path, monkeypatch
+):
+    out, step = tmp_path / "stopped", loop.Trainer._step
+
+    def signalled(self, number):
+        if number == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Trainer, "_step", signalled)
+        with pytest.raises(Interrupted, match="stopped after step 3") as raised:
+            train(str(recipe_file("dino")), data_root, out)
+    assert raised.value.exit_code == 128 + signal.SIGTERM
+    recipe = read_recipe(str(recipe_file("dino")))
+    state, _ = load_checkpoint(out / "work/dino.checkpoint.pt", recipe)
+    assert (state.step, len(state.curve)) == (3, 1)
+    assert same(train(str(recipe_file("dino")), data_root, out), whole)
+
+
+def test_checkpoints_between_evaluations_change_nothing(
+    whole, recipe_file, data_root, tmp_path, monkeypatch
+):
+    saved, save = [], loop.save_checkpoint
+
+    def noted(file, recipe, state, tensors):
+        saved.append(state.step)
+        save(file, recipe, state, tensors)
+
+    monkeypatch.setattr(loop, "save_checkpoint", noted)
+    monkeypatch.setattr(loop, "_SAVE_SECONDS", -1.0)
+    assert same(train(str(recipe_file("dino")), data_root, tmp_path / "often"), whole)
+    assert saved == [1, 2, 3, 4]
 
 
 def test_disk_that_fills_while_saving_leaves_the_checkpoint_before(
