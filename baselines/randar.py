@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from gcbench.checkpoint import published
+from gcbench.checkpoint import ByHand, published
 from gcbench.errors import GcbenchError
 from gcbench.method import Runtime, SampleKey, TokenScores, Trials, Variant, Work
 from gcbench.streams import normal_draws
@@ -61,6 +61,9 @@ class RandAR(LlamaGenTokens):
             for stem, space in MINI_SHIFTS.items()
         ),
         imagenet_variant("l", SIZES["l"], published("randar-paper-l"), "the paper's RandAR-L"),
+        imagenet_variant(
+            "b", SIZES["b"], ByHand("no RandAR-B is published"), "a size of your own training"
+        ),
         imagenet_variant("xl", SIZES["xl"], published("randar-paper-xl"), "the paper's RandAR-XL"),
         imagenet_variant(
             "l-release", SIZES["l"], published("randar-l-release"), "its authors' release"
