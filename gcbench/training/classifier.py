@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -38,6 +40,7 @@ class Options:
         loss: ``cross-entropy``, or ``sigma-stitching`` where there are two classes.
         sampling: what is equally likely to be drawn next: ``images``, each once per epoch, or
             ``classes``, and any image of the class (RWY; Idrissi et al. 2022).
+        evaluated_images: held-out images that an evaluation classifies, the first ones; 0 for all.
     """
 
     family: str = "cnn"
@@ -46,11 +49,13 @@ class Options:
     label_smoothing: float = 0.0
     loss: str = "cross-entropy"
     sampling: str = "images"
+    evaluated_images: int = 0
 
 
 FAMILIES: dict[str, type[nn.Module]] = {"cnn": MiniCNN, "resnet": SmallResNet, "vit": ViT}
 LOSSES = ("cross-entropy", "sigma-stitching")
 SAMPLINGS = ("images", "classes")
+EVALUATED_AT_ONCE = 250
 
 
 class Classifier:
@@ -67,21 +72,20 @@ class Classifier:
                 f"has {train.classes}",
                 hint="its margin is that of one class over the other: train with cross-entropy",
             )
-        self.module: nn.Module = FAMILIES[self.options.family](**recipe.model)
-        self.train, self.held_out_split = train, held_out
-        views = [centre_view(image, self.options.image_size) for image in held_out.images]
-        self.held_out = torch.stack([torch.from_numpy(view.copy()) for view in views])
+        self.module: nn.Module = recipe.network(FAMILIES[self.options.family])
+        self.train = train
+        self.held_out = held_out.cut(0, self.options.evaluated_images or len(held_out.labels))
 
     def batch(self, rows: Tensor, generator: torch.Generator) -> Batch:
         if self.options.sampling == "classes":
             rows = rows_of_uniform_classes(self.train, len(rows), generator)
         size, longest = self.options.image_size, self.options.max_short_side
         views = [random_view(self.train.images[i], size, longest, generator) for i in rows.tolist()]
-        grey = torch.stack([torch.from_numpy(view.copy()) for view in views])  # [B, H, W]
-        return grey, torch.from_numpy(self.train.labels[rows.numpy()])
+        images = torch.from_numpy(np.stack(views))  # [B, H, W], or [B, H, W, 3] in colour
+        return images, torch.from_numpy(self.train.labels[rows.numpy()])
 
-    def losses(self, grey: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        logits, smoothing = self.module(as_rgb(grey)).float(), self.options.label_smoothing
+    def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        logits, smoothing = self.module(as_rgb(images)).float(), self.options.label_smoothing
         if self.options.loss == "sigma-stitching":
             return {"loss": sigma_stitching(logits, labels)}
         return {"loss": F.cross_entropy(logits, labels, label_smoothing=smoothing)}
@@ -91,9 +95,15 @@ class Classifier:
 
     def evaluate(self, last: bool) -> dict[str, float]:
         device = next(self.module.parameters()).device
-        batches = (as_rgb(grey.to(device)) for grey in self.held_out.split(500))
-        predicted = torch.cat([self.module(images).argmax(dim=1) for images in batches])
-        return accuracies(predicted.cpu().numpy(), self.held_out_split)
+        predicted = [self.module(as_rgb(views.to(device))).argmax(dim=1) for views in self._views()]
+        return accuracies(torch.cat(predicted).cpu().numpy(), self.held_out)
+
+    def _views(self) -> Iterator[Tensor]:
+        """Centre crops of the held-out images; those of a full-size set would fill the memory."""
+        size, images = self.options.image_size, self.held_out.images
+        for rows in np.array_split(np.arange(len(images)), -(-len(images) // EVALUATED_AT_ONCE)):
+            views = [centre_view(images[row], size) for row in rows]
+            yield torch.from_numpy(np.stack(views))
 
     def network(self) -> nn.Module:
         return self.module

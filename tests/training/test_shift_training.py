@@ -1,6 +1,7 @@
 """Learning under shifts: stitched margins, uniform classes, what is refused."""
 
 import math
+from itertools import product
 
 import numpy as np
 import pytest
@@ -94,6 +95,12 @@ def test_rare_classes_are_drawn_as_often_as_frequent_ones(classifier):
     assert abs(shares[0] - 0.5) > 0.2
 
 
+def test_evaluation_stops_after_the_images_it_is_given(classifier):
+    images = classifier(SHIFT | {"[model]": "[options]\nevaluated_images = 30\n[model]"})._views()
+    assert sum(len(views) for views in images) == 30
+    assert [len(views) for views in classifier(SHIFT)._views()] == [200]
+
+
 def test_uniform_classes_are_drawn_with_replacement_by_the_generator():
     split = Split(np.zeros((3, 4, 4), np.uint8), np.array([0, 0, 1]))
     drawn, again = (
@@ -119,3 +126,33 @@ def test_balanced_and_worst_group_accuracy_weigh_small_classes_and_groups():
 def test_accuracies_of_the_first_images_alone_leave_the_others_out():
     split = Split(np.zeros((4, 4, 4), np.uint8), np.array([0, 1, 1, 1]))
     assert accuracies(np.array([0, 1]), split)["accuracy"] == 1.0
+
+
+def values(name):
+    """What a shipped recipe says, but for its name."""
+    recipe = read_recipe(name).as_dict()
+    del recipe["name"]
+    return recipe
+
+
+def test_recipes_of_one_shift_differ_in_loss_or_sampling_alone():
+    for shift in ("camelyon", "celeba", "fmow"):
+        erm, rwy = (values(f"mini-{method}-{shift}") for method in ("erm", "rwy"))
+        assert rwy["options"].pop("sampling") == "classes"
+        assert rwy == erm
+        if shift != "fmow":
+            stitching = values(f"mini-stitching-{shift}")
+            assert stitching["options"].pop("loss") == "sigma-stitching"
+            assert stitching == erm
+
+
+def test_budgets_of_a_method_are_equal_over_the_shifts():
+    for method, shift in product(("erm", "dit", "randar"), ("celeba", "fmow")):
+        first, other = values(f"mini-{method}-camelyon"), values(f"mini-{method}-{shift}")
+        classes = [recipe["model"].pop("num_classes") for recipe in (first, other)]
+        assert classes == [2, 10 if shift == "fmow" else 2]
+        assert [recipe.pop("data") for recipe in (first, other)] == [
+            "mini-camelyon",
+            f"mini-{shift}",
+        ]
+        assert first == other
