@@ -277,7 +277,7 @@ def train(
     from gcbench import training
 
     if dry_run:
-        lines = training.dry_run(name, data_root, out, seed=seed, accumulate=accumulate)
+        lines = training.dry_run(name, data_root, seed=seed, accumulate=accumulate)
         click.echo("\n".join(lines))
         return
     try:

@@ -13,7 +13,6 @@ from pathlib import Path
 def dry_run(
     name_or_path: str,
     data_root: Path | None = None,
-    out: Path | None = None,
     *,
     seed: int | None = None,
     accumulate: int | None = None,
@@ -21,7 +20,7 @@ def dry_run(
     """Lines that say what :func:`train` would take, measured by a few steps on invented images.
 
     Raises:
-        GcbenchError: an unknown or wrong recipe, or a network that it builds on is missing.
+        GcbenchError: an unknown or wrong recipe, or such as is not trained step by step.
     """
     import torch
 
@@ -30,7 +29,7 @@ def dry_run(
 
     recipe = adapted(read_recipe(name_or_path), seed=seed, accumulate=accumulate)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return estimate(recipe, data_root or Path("data"), out or Path("trained"), device)
+    return estimate(recipe, data_root or Path("data"), device)
 
 
 def train(

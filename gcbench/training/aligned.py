@@ -74,7 +74,13 @@ class REPATask(DiffusionTask):
     }
 
     def __init__(
-        self, recipe: Recipe, train: Split, held_out: Split, out: Path, work: Path, echo: Echo
+        self,
+        recipe: Recipe,
+        train: Split,
+        held_out: Split,
+        out: Path | None,
+        work: Path,
+        echo: Echo,
     ) -> None:
         super().__init__(recipe, train, held_out, out, work, echo)
         teacher, self.encoder = frozen(self.options.encoder, out, lambda r: r.network(DINOv2))
@@ -141,11 +147,16 @@ class REGTask(REPATask):
     }
 
     def __init__(
-        self, recipe: Recipe, train: Split, held_out: Split, out: Path, work: Path, echo: Echo
+        self,
+        recipe: Recipe,
+        train: Split,
+        held_out: Split,
+        out: Path | None,
+        work: Path,
+        echo: Echo,
     ) -> None:
         super().__init__(recipe, train, held_out, out, work, echo)
-        kept = held_out.cut(0, self.options.evaluated_images)
-        tokens = self.encoded.of(kept, 1).view(0)
+        tokens = self.encoded.of(held_out, 1, first=self.options.evaluated_images).view(0)
         self.held_out_tokens = tokens[:, 0].float()  # [m, Z]
 
     def batch(self, rows: Tensor, generator: torch.Generator) -> Batch:

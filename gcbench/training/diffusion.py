@@ -75,7 +75,13 @@ class DiffusionTask:
     families: ClassVar[Mapping[str, tuple[type[DiT], Process]]] = FAMILIES
 
     def __init__(
-        self, recipe: Recipe, train: Split, held_out: Split, out: Path, work: Path, echo: Echo
+        self,
+        recipe: Recipe,
+        train: Split,
+        held_out: Split,
+        out: Path | None,
+        work: Path,
+        echo: Echo,
     ) -> None:
         self.recipe = recipe
         where = f"[options] of {recipe.name}"
@@ -99,8 +105,8 @@ class DiffusionTask:
         )
         self.moments = views.of(train, options.views)  # [2, C, h, w] of each view and image
         self.labels = torch.from_numpy(train.labels)
-        held_out = held_out.cut(0, options.evaluated_images)
-        self.held_out = options.latent_scale * views.of(held_out, 1).view(0)[:, 0].float()
+        moments = views.of(held_out, 1, first=options.evaluated_images).view(0)
+        self.held_out = options.latent_scale * moments[:, 0].float()  # [m, C, h, w]
         self.held_out_labels = torch.from_numpy(held_out.labels)
         self.held_out_split = held_out
 

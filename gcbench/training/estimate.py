@@ -32,8 +32,9 @@ DEPTHS = {
     "reg": "depth",
     "repa": "depth",
 }
-_SHALLOW = (1, 3)  # depths that a deeper network is extended from
-_REPEATS = 3
+# Depths and images that larger networks and micro-batches are extended from.
+_SHALLOW, _FEW = (1, 3), (1, 4)
+_REPEATS = 2
 _LONGEST_SECONDS = 60.0  # of a micro-batch that is measured whole
 _MEMORY_SHARE = 0.5  # of this machine's, that a measurement may take
 
@@ -43,7 +44,7 @@ GPU_FLOPS, GPU = 4e14, "a GPU that does 400 TFLOP/s (40 % of an H100's peak)"
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one micro-batch; everything grows linearly with the depth of the network.
+    """Of one micro-batch; everything is linear in the depth of the network, and in the images.
 
     Attributes:
         parameters, trained: of the module in training; those with gradients.
@@ -62,21 +63,15 @@ class Cost:
     flops: float
     tokens: float
 
-    def extended(self, deeper: Cost, depths: tuple[int, int], depth: int) -> Cost:
-        """At another depth, on the line through this one's and ``deeper``'s."""
-        ahead = (depth - depths[0]) / (depths[1] - depths[0])
+    def extended(self, larger: Cost, sizes: tuple[int, int], size: int) -> Cost:
+        """At another size, on the line through this one's and ``larger``'s."""
+        ahead = (size - sizes[0]) / (sizes[1] - sizes[0])
 
         def at(name: str) -> float:
-            here, there = getattr(self, name), getattr(deeper, name)
+            here, there = getattr(self, name), getattr(larger, name)
             return float(here + ahead * max(0.0, there - here))
 
         return Cost(**{f.name: at(f.name) for f in fields(Cost)})
-
-    def of_images(self, measured: int, wanted: int) -> Cost:
-        """Of another number of images."""
-        factor = wanted / measured
-        scaled = ("activation_bytes", "seconds", "flops")
-        return replace(self, **{name: getattr(self, name) * factor for name in scaled})
 
     def memory_bytes(self, ema: bool) -> dict[str, float]:
         """Of one process, by what it holds; all weights are float32."""
@@ -89,15 +84,14 @@ class Cost:
         return {**held, "average": 4 * self.parameters} if ema else held
 
 
-def estimate(recipe: Recipe, data_root: Path, out: Path, device: torch.device) -> list[str]:
+def estimate(recipe: Recipe, data_root: Path, device: torch.device) -> list[str]:
     """Lines that say what training the recipe takes; nothing is written.
 
     Args:
-        out: searched for networks trained before, as in a training.
         device: where to measure.
 
     Raises:
-        GcbenchError: a wrong recipe, or a network that it builds on is missing.
+        GcbenchError: a wrong recipe, or such as is not trained step by step.
     """
     if recipe.options.get("solver") == "logistic":
         raise GcbenchError(
@@ -105,7 +99,7 @@ def estimate(recipe: Recipe, data_root: Path, out: Path, device: torch.device) -
         )
     micro = recipe.batch_size // recipe.accumulate
     with TemporaryDirectory() as work:
-        cost, how = _found(recipe, micro, out, Path(work), device)
+        cost, how = _found(recipe, micro, Path(work), device)
     steps, images = recipe.steps, recipe.steps * recipe.batch_size
     try:
         size = len(training_splits(recipe, data_root)[0].labels)
@@ -128,26 +122,33 @@ def estimate(recipe: Recipe, data_root: Path, out: Path, device: torch.device) -
         f"time        {cost.seconds * batches / 3600:,.3g} hours on one {device.type} of this "
         f"machine, {cost.seconds:.3g} s per micro-batch, without evaluations and data loading",
         f"GPU-hours   {cost.flops * batches / GPU_FLOPS / 3600:,.3g} on {GPU}",
-        f"measured    {how}, uncompiled, in {recipe.precision}",
+        f"measured    {how}, uncompiled, in {recipe.precision} on the {device.type}",
     ]
 
 
-def _found(
-    recipe: Recipe, micro: int, out: Path, work: Path, device: torch.device
-) -> tuple[Cost, str]:
+def _found(recipe: Recipe, micro: int, work: Path, device: torch.device) -> tuple[Cost, str]:
     """The cost of a micro-batch, and how it was found."""
     key = DEPTHS.get(recipe.task, "")
     depth = recipe.model.get(key, 0)
+    as_it_is = f"a micro-batch of {micro} images"
     if depth <= max(_SHALLOW):
-        return _measured(recipe, micro, out, work, device), f"a micro-batch of {micro} images"
-    shallow = [_measured(_of_depth(recipe, d), 1, out, work, device) for d in _SHALLOW]
-    one = shallow[0].extended(shallow[1], _SHALLOW, depth)
-    whole = one.of_images(1, micro)
+        return _measured(recipe, micro, work, device), as_it_is
+
+    few = "" if micro <= max(_FEW) else f"{_FEW[0]} and {_FEW[1]} of "
+
+    def of_micro_batch(shallow: Recipe) -> Cost:
+        if not few:
+            return _measured(shallow, micro, work, device)
+        one, some = (_measured(shallow, images, work, device) for images in _FEW)
+        return one.extended(some, _FEW, micro)
+
+    flat, deeper = (of_micro_batch(_of_depth(recipe, d)) for d in _SHALLOW)
+    whole = flat.extended(deeper, _SHALLOW, depth)
     memory = sum(whole.memory_bytes(bool(recipe.ema)).values())
     if whole.seconds <= _LONGEST_SECONDS and memory <= _MEMORY_SHARE * _memory_of(device):
-        return _measured(recipe, micro, out, work, device), f"a micro-batch of {micro} images"
+        return _measured(recipe, micro, work, device), as_it_is
     how = (
-        f"too large to be measured whole here: 1 of {micro} images at depths {_SHALLOW[0]} and "
+        f"too large to be measured whole here: {few}{micro} images at depths {_SHALLOW[0]} and "
         f"{_SHALLOW[1]} of {depth}, extended linearly"
     )
     return whole, how
@@ -160,9 +161,9 @@ def _of_depth(recipe: Recipe, depth: int) -> Recipe:
     return replace(recipe, model=model)
 
 
-def _measured(recipe: Recipe, images: int, out: Path, work: Path, device: torch.device) -> Cost:
+def _measured(recipe: Recipe, images: int, work: Path, device: torch.device) -> Cost:
     """Of one micro-batch of so many invented images."""
-    task = _task(recipe, images, out, work)
+    task = _task(recipe, images, work)
     module = task.module.to(device).train()
     optimizers = build_optimizers(module, recipe.optimizer)
     batch = task.batch(torch.arange(images), stream("estimate"))
@@ -193,8 +194,8 @@ def _measured(recipe: Recipe, images: int, out: Path, work: Path, device: torch.
     )
 
 
-def _task(recipe: Recipe, images: int, out: Path, work: Path) -> Task:
-    """The recipe's task on invented images, of which one is held out."""
+def _task(recipe: Recipe, images: int, work: Path) -> Task:
+    """The recipe's task on invented images, of which one is held out, and untrained encoders."""
     options = dict(recipe.options)
     if recipe.task in ENCODED_TASKS:
         options["views"] = 1
@@ -209,11 +210,8 @@ def _task(recipe: Recipe, images: int, out: Path, work: Path) -> Task:
     labels = np.arange(classes - 1, classes + images) % classes
     split = Split(pixels, labels.astype(np.int64))
     given = replace(recipe, options=options)
-    return build_task(given, split.cut(0, images), split.cut(images, images + 1), out, work, _mute)
-
-
-def _mute(line: str) -> None:
-    pass
+    parts = split.cut(0, images), split.cut(images, images + 1)
+    return build_task(given, *parts, None, work, lambda line: None)
 
 
 class _Step:

@@ -70,6 +70,7 @@ def run(
     state = trainer.train()
     digest = train.followed_by(held_out).digest()
     processes.main_does(lambda: publish(recipe, task, digest, state, trainer.selected(state), out))
+    processes.end()
     return out / f"{recipe.name}.safetensors"
 
 

@@ -123,7 +123,13 @@ class ProbeTask:
     """Cross-entropy of all probes on features that are extracted once."""
 
     def __init__(
-        self, recipe: Recipe, train: Split, held_out: Split, out: Path, work: Path, echo: Echo
+        self,
+        recipe: Recipe,
+        train: Split,
+        held_out: Split,
+        out: Path | None,
+        work: Path,
+        echo: Echo,
     ) -> None:
         self.options = o = from_table(Options, recipe.options, f"[options] of {recipe.name}")
         if o.solver not in SOLVERS:

@@ -131,6 +131,11 @@ class Processes:
         """What a process raises for an error that all have met: only the main one says it."""
         return error if self.is_main else SystemExit(error.exit_code)
 
+    def end(self) -> None:
+        """Part from the others; left to the end of the process, this may abort it."""
+        if self.count > 1:
+            self._accelerator.end_training()
+
 
 def _buckets(tensors: list[Tensor]) -> Iterator[list[Tensor]]:
     """Tensors of one type each, up to :data:`_BUCKET` values where not one alone has more."""

@@ -58,9 +58,9 @@ class Task(Protocol):
 
 
 def build_task(
-    recipe: Recipe, train: Split, held_out: Split, out: Path, work: Path, echo: Echo
+    recipe: Recipe, train: Split, held_out: Split, out: Path | None, work: Path, echo: Echo
 ) -> Task:
-    """The task that a recipe names; ``out`` is searched for networks trained before."""
+    """The task that a recipe names; networks trained before are found as :func:`frozen` says."""
     module, name = TASKS[recipe.task].split(":")
     kind = getattr(import_module(f"gcbench.training.{module}"), name)
     folders = (out, work, echo) if recipe.task in ENCODED_TASKS else ()
@@ -70,7 +70,7 @@ def build_task(
 
 def frozen(
     name_or_path: str,
-    out: Path,
+    out: Path | None,
     build: Callable[[Recipe], Network],
     released: Callable[[Mapping[str, Any]], Network] | None = None,
 ) -> tuple[Network, dict[str, str]]:
@@ -78,7 +78,8 @@ def frozen(
 
     Args:
         name_or_path: of the recipe that trained it, or the name of published weights.
-        out: searched for a recipe's weights before the shipped ones.
+        out: searched for a recipe's weights before the shipped ones. Without it the network is left
+            untrained, for what does not depend on weights.
         build: makes the untrained network of a recipe.
         released: makes that of published weights, from their card in the catalogue.
 
@@ -88,18 +89,19 @@ def frozen(
     Raises:
         GcbenchError: no such recipe, no weights of it, or such that do not fit.
     """
+    expected: str | None = None
     if released is not None and name_or_path in catalogue():
-        file, expected = fetched(name_or_path)
-        network = released(catalogue()[name_or_path])
+        name, network = name_or_path, released(catalogue()[name_or_path])
+        file, expected = (None, None) if out is None else fetched(name)
+    else:
+        recipe = read_recipe(name_or_path)
+        name, network = recipe.name, build(recipe)
+        file = None if out is None else trained_weights(name, out)
+    if file is not None:
         load_into(network, read_state_dict(file, expected), file)
-        network.eval().requires_grad_(False).to(encoding_device())
-        return network, {"name": name_or_path, "sha256": expected or sha256_of(file)}
-    recipe = read_recipe(name_or_path)
-    file = trained_weights(recipe.name, out)
-    network = build(recipe)
-    load_into(network, read_state_dict(file), file)
+        expected = expected or sha256_of(file)
     network.eval().requires_grad_(False).to(encoding_device())
-    return network, {"name": recipe.name, "sha256": sha256_of(file)}
+    return network, {"name": name, "sha256": expected or ""}
 
 
 def encoding_device() -> torch.device:

@@ -72,7 +72,13 @@ class RandARTask:
     """Cross-entropy of every token given those visited before it."""
 
     def __init__(
-        self, recipe: Recipe, train: Split, held_out: Split, out: Path, work: Path, echo: Echo
+        self,
+        recipe: Recipe,
+        train: Split,
+        held_out: Split,
+        out: Path | None,
+        work: Path,
+        echo: Echo,
     ) -> None:
         self.recipe = recipe
         self.options = options = from_table(Options, recipe.options, f"[options] of {recipe.name}")
@@ -116,10 +122,10 @@ class RandARTask:
         else:
             tokens = views.of(train, options.views)
             labels = np.stack([train.labels] * len(tokens))
-        held_out = held_out.cut(0, options.evaluated_images)
         self.tokens = tokens  # [N] of each view and image, or with noise the latent [e, h, w]
         self.labels = torch.from_numpy(labels)  # [views, n]
-        self.held_out = views.of(held_out, 1).view(0).long()  # [m, N]
+        kept = options.evaluated_images
+        self.held_out = views.of(held_out, 1, first=kept).view(0).long()  # [m, N]
         self.held_out_labels = torch.from_numpy(held_out.labels)
         self.held_out_split = held_out
 

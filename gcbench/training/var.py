@@ -53,7 +53,13 @@ class VARTask:
     """Cross-entropy of every code of every scale given the coarser scales."""
 
     def __init__(
-        self, recipe: Recipe, train: Split, held_out: Split, out: Path, work: Path, echo: Echo
+        self,
+        recipe: Recipe,
+        train: Split,
+        held_out: Split,
+        out: Path | None,
+        work: Path,
+        echo: Echo,
     ) -> None:
         self.options = options = from_table(Options, recipe.options, f"[options] of {recipe.name}")
         self.model = recipe.network(VAR)
@@ -72,9 +78,9 @@ class VARTask:
         )
         self.tokens = views.of(train, options.views)  # [L] of each view and image
         self.labels = torch.from_numpy(np.asarray(train.labels))  # [n]
-        kept = held_out.cut(0, options.evaluated_images)
-        self.held_out = views.of(kept, 1).view(0).long()  # [m, L]
-        self.held_out_labels = torch.from_numpy(np.asarray(kept.labels))  # [m]
+        kept = options.evaluated_images
+        self.held_out = views.of(held_out, 1, first=kept).view(0).long()  # [m, L]
+        self.held_out_labels = torch.from_numpy(np.asarray(held_out.labels[:kept]))  # [m]
 
     def batch(self, rows: Tensor, generator: torch.Generator) -> Batch:
         view = torch.randint(len(self.tokens), rows.shape, generator=generator)
