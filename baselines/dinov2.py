@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from gcbench.checkpoint import published
+from gcbench.checkpoint import published, read_state_dict
 from gcbench.errors import GcbenchError
 from gcbench.method import Variant
 
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 SIZES: dict[str, dict[str, Any]] = {
     "l": {"embed_dim": 1024, "depth": 24, "num_heads": 16},
     "xl": {"embed_dim": 1152, "depth": 28, "num_heads": 16},
+}
+# What a probe of the official grid reads, by its width in multiples of the backbone's.
+GRID: dict[int, dict[str, Any]] = {
+    blocks + average: {"blocks": blocks, "average": average}
+    for blocks in (1, 4)
+    for average in (False, True)
 }
 
 
@@ -72,7 +79,7 @@ class DINOv2(Classifier):
     def load(self) -> None:
         from gcbench.nets.dinov2 import LinearProbe
 
-        backbone, read = self.backbone(), self.config("probe")
+        backbone, read = self.backbone(), self.read
         width = (read["blocks"] + read["average"]) * backbone.embed_dim
         if read["blocks"] > backbone.depth:
             raise GcbenchError(
@@ -84,8 +91,22 @@ class DINOv2(Classifier):
         self.model = self.load_network("model", backbone)
         self.probe = self.load_network("probe", probe)
 
+    @cached_property
+    def read(self) -> dict[str, Any]:
+        """How many blocks the probe reads, whether their mean patch token, and its classes.
+
+        A probe of one's own may be any of the official grid: its width tells which.
+        """
+        read = dict(self.config("probe"))
+        own = self.runtime.checkpoint_files.get("probe")
+        if own is not None and "weight" in (tensors := read_state_dict(own)):
+            parts, left = divmod(tensors["weight"].shape[1], self.config("model")["embed_dim"])
+            if not left and parts in GRID:
+                read |= GRID[parts]
+        return read
+
     def logits(self, batch: torch.Tensor) -> torch.Tensor:
-        read = self.config("probe")
+        read = self.read
         features = self.model.probe_features(batch, read["blocks"], read["average"])
         found: torch.Tensor = self.probe(features)
         return found

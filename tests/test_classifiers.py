@@ -148,6 +148,23 @@ def test_dinov2_scores_are_those_of_the_probe_on_its_features(registry, probed):
     torch.testing.assert_close(scores, expected)
 
 
+@pytest.mark.parametrize(("blocks", "average"), [(1, False), (1, True), (4, False), (4, True)])
+def test_probe_of_the_official_grid_is_known_by_its_width(registry, tmp_path, blocks, average):
+    torch.manual_seed(0)
+    shape = {**TINY_BACKBONE, "depth": 4}
+    backbone, probe = DINOv2(**shape).eval(), LinearProbe((blocks + average) * 16, 5)
+    save_file(backbone.state_dict(), tmp_path / "model.safetensors")
+    save_file(probe.state_dict(), tmp_path / "probe.safetensors")
+    config = {"model": shape, "probe": {"blocks": 4, "average": True, "classes": 5}}
+    files = {role: tmp_path / f"{role}.safetensors" for role in ("model", "probe")}
+    ours = method(registry, "dinov2", config=config, **files)
+    ours.load()
+    batch = torch.randn(2, 3, 32, 32)
+    with torch.inference_mode():
+        expected = probe(backbone.probe_features(batch, blocks, average)).log_softmax(1)
+        torch.testing.assert_close(ours.scores(batch, torch.arange(5))[:, 0], expected)
+
+
 def test_probe_of_more_blocks_than_the_backbone_has_is_refused(registry, probed):
     config = {"model": TINY_BACKBONE, "probe": {"blocks": 4, "average": True, "classes": 5}}
     with pytest.raises(GcbenchError, match="the probe reads 4 blocks, the backbone has 3"):

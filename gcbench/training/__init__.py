@@ -95,7 +95,7 @@ def extract(
         GcbenchError: an unknown or wrong recipe or one that reads images in every step, missing
             data, a damaged image, a folder that cannot be written.
     """
-    from gcbench.training.extract import extract as extract_recipe
+    from gcbench.training.extraction import extract as extract_recipe
     from gcbench.training.recipe import adapted, read_recipe
 
     out = out or Path("trained")

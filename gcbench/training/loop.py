@@ -26,7 +26,7 @@ from gcbench.errors import GcbenchError, unknown_name
 from gcbench.training.average import WeightAverage
 from gcbench.training.batches import Batches, readers_for
 from gcbench.training.data import training_splits
-from gcbench.training.extract import remembered
+from gcbench.training.extraction import remembered
 from gcbench.training.logs import Log
 from gcbench.training.optim import build_optimizers, schedule
 from gcbench.training.processes import Processes

@@ -86,17 +86,22 @@ class Views:
     echo: Echo
     threads: int = field(default_factory=lambda: len(usable_cores()))
 
-    def of(self, split: Split, count: int) -> Encoded:
+    def of(self, split: Split, count: int, first: int | None = None) -> Encoded:
         """``count`` views of each image, the first its centre crop, the others drawn.
 
         The draws of a view are named by (seed, view, row of the image), so neither shards nor
         processes can change them.
 
+        Args:
+            first: encode only so many images, the first ones.
+
         Raises:
             GcbenchError: an image cannot be decoded, or the folder cannot be written.
         """
+        size = len(split.labels) if first is None else min(first, len(split.labels))
         made_of: dict[str, Any] = {
             "images": split.digest(),
+            "first": size,
             "encoder": self.encoder,
             "crops": asdict(self.crops),
             "seed": self.seed,
@@ -104,19 +109,19 @@ class Views:
         }
         name = hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]
         folder = self.work / f"{self.kind}-{name}"
-        pieces = range(0, len(split.labels), SHARD)
+        pieces = range(0, size, SHARD)
         files = [
             [folder / f"view-{view:02d}-{start // SHARD:05d}.safetensors" for start in pieces]
             for view in range(count)
         ]
         wanted = {
-            file: partial(self._encoded, split, view, start)
+            file: partial(self._encoded, split, view, range(start, min(start + SHARD, size)))
             for view, of_view in enumerate(files)
             for file, start in zip(of_view, pieces, strict=True)
         }
         if not all(file.exists() for file in wanted):
             folder.mkdir(parents=True, exist_ok=True)
-            write_json(folder / "manifest.json", {**made_of, "count": len(split.labels)})
+            write_json(folder / "manifest.json", made_of)
             self._write(wanted)
         return Encoded([[load_file(file)["values"] for file in of_view] for of_view in files])
 
@@ -141,11 +146,10 @@ class Views:
                 time.sleep(_POLL_SECONDS)
             left = [file for file in busy if not file.exists()]
 
-    def _encoded(self, split: Split, view: int, start: int) -> Tensor:
-        """A view of the images of the shard that starts at row ``start``, ``[m, ...]``."""
-        device, size = encoding_device(), self.crops.image_size
-        rows = range(start, min(start + SHARD, len(split.labels)))
-        at_once = max(1, min(_MOST_IMAGES, _MOST_PIXELS // size**2))
+    def _encoded(self, split: Split, view: int, rows: range) -> Tensor:
+        """A view of the images of a shard, ``[m, ...]``."""
+        device = encoding_device()
+        at_once = max(1, min(_MOST_IMAGES, _MOST_PIXELS // self.crops.image_size**2))
         parts = []
         with ThreadPoolExecutor(self.threads) as pool:
             crops = pool.map(partial(self._crop, split, view), rows)
