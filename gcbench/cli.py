@@ -158,6 +158,7 @@ def _run(ctx: click.Context, options: dict[str, Any]) -> None:
 @main.command()
 @click.option("--slurm", is_flag=True, required=True, help="The scheduler, through submitit.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Parts.")
+@click.option("--nodes", type=click.IntRange(min=1), default=1, help="That share a training.  [1]")
 @click.option("--at-once", "array_parallelism", type=click.IntRange(min=1), help="Jobs at a time.")
 @click.option("--time", type=click.IntRange(min=1), default=60, show_default=True, help="Minutes.")
 @click.option("--partition")
@@ -177,21 +178,29 @@ def submit(
     /,
     slurm: bool,
     jobs: int,
+    nodes: int,
     logs: Path,
     dry_run: bool,
     setup: tuple[str, ...],
     arguments: tuple[str, ...],
     **options: Any,
 ) -> None:
-    """Submit a run in parts: gcbench submit --slurm --jobs 8 -- run --method ... --bench ..."""
+    """Submit a run in parts, or a training.
+
+    gcbench submit --slurm --jobs 8 -- run --method ... --bench ...
+
+    gcbench submit --slurm --nodes 2 --gpus 8 -- train RECIPE ...
+    """
     from gcbench.submit import submit as submit_parts
 
-    # A mistake in the run's own options shows now and not in every job.
-    if arguments[:1] == ("run",):
-        run.make_context("run", list(arguments[1:]), parent=ctx)
+    # A mistake in the command's own options shows now and not in every job.
+    for command in (run, train):
+        if arguments[:1] == (command.name,):
+            command.make_context(command.name, list(arguments[1:]), parent=ctx)
     told = submit_parts(
         [*_plugin_words(ctx), *arguments],
         jobs=jobs,
+        nodes=nodes,
         folder=logs,
         dry_run=dry_run,
         options={**options, "setup": list(setup) or None},
@@ -259,17 +268,7 @@ def parity(folders: tuple[Path, ...], unknown: str) -> None:
 )
 @click.option("--tensorboard", is_flag=True, help="Write events for TensorBoard beside the work.")
 @click.option("--dry-run", is_flag=True, help="Say what it takes, from steps measured here.")
-def train(
-    name: str,
-    data_root: Path | None,
-    out: Path | None,
-    work: Path | None,
-    seed: int | None,
-    accumulate: int | None,
-    features: Path | None,
-    tensorboard: bool,
-    dry_run: bool,
-) -> None:
+def train(name: str, dry_run: bool, **options: Any) -> None:
     """Train a recipe; run the same command again to resume.
 
     torchrun or `accelerate launch` starts it in several processes, see docs/training.md.
@@ -277,20 +276,11 @@ def train(
     from gcbench import training
 
     if dry_run:
-        lines = training.dry_run(name, data_root, seed=seed, accumulate=accumulate)
-        click.echo("\n".join(lines))
+        given = {key: options[key] for key in ("data_root", "seed", "accumulate")}
+        click.echo("\n".join(training.dry_run(name, **given)))
         return
     try:
-        training.train(
-            name,
-            data_root,
-            out,
-            work,
-            seed=seed,
-            accumulate=accumulate,
-            tensorboard=tensorboard,
-            features=features,
-        )
+        training.train(name, **options)
     except KeyboardInterrupt:
         raise Interrupted(
             "\ninterrupted at once; the steps since the last checkpoint are lost", signal.SIGINT

@@ -1,4 +1,7 @@
-"""A run as an array job of Slurm, one part per task, through the package submitit."""
+"""Jobs of Slurm, through the package submitit.
+
+A run is an array job, one part per task; a training is one job, with a launcher on every node.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from gcbench.errors import PARTIAL_RESULT, GcbenchError
+
+# Where the launchers of a training find each other, on its first node.
+_PORT = 29500
 
 
 class PartJob:
@@ -42,6 +48,59 @@ class PartJob:
         return DelayedSubmission(self, index)
 
 
+class TrainingJob:
+    """What the task on every node does: its processes of one training, started by torchrun.
+
+    A training resumes from its checkpoint, so a job that Slurm takes back is queued as it was.
+    """
+
+    def __init__(self, arguments: Sequence[str], nodes: int, processes: int):
+        self.arguments = list(arguments)
+        self.nodes, self.processes = nodes, processes
+
+    def command(self, host: str, job: str) -> list[str]:
+        """The command of every node, where `host` is the first one."""
+        return [
+            *(sys.executable, "-m", "torch.distributed.run"),
+            *("--nnodes", str(self.nodes), "--nproc-per-node", str(self.processes)),
+            *("--rdzv-backend", "c10d", "--rdzv-id", job, "--rdzv-endpoint", f"{host}:{_PORT}"),
+            *("-m", "gcbench.cli", *self.arguments),
+        ]
+
+    def __call__(self) -> int:
+        """Zero. Raises CalledProcessError for an error that a person must look at."""
+        from submitit import JobEnvironment
+
+        here = JobEnvironment()
+        return subprocess.run(self.command(here.hostnames[0], here.job_id), check=True).returncode
+
+    def checkpoint(self) -> Any:
+        """What submitit queues when Slurm announces that the job has to go."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+def job_of(arguments: Sequence[str], jobs: int, nodes: int, gpus: int) -> PartJob | TrainingJob:
+    """What the arguments of gcbench are as a job.
+
+    Raises:
+        GcbenchError: they are neither a run nor a training, or cannot be divided so.
+    """
+    if "run" in arguments or "train" not in arguments:
+        if nodes > 1:
+            raise GcbenchError(
+                f"the parts of a run are on a node each, got {nodes} nodes", hint="use --jobs"
+            )
+        return part_job(arguments, jobs)
+    if jobs > 1:
+        raise GcbenchError(
+            f"a training is one job, got {jobs}",
+            hint="use --nodes and --gpus: they share its steps",
+        )
+    return TrainingJob(arguments, nodes, max(1, gpus))
+
+
 def part_job(arguments: Sequence[str], count: int) -> PartJob:
     """The job of `count` parts.
 
@@ -50,16 +109,16 @@ def part_job(arguments: Sequence[str], count: int) -> PartJob:
     """
     if "run" not in arguments:
         raise GcbenchError(
-            f"only a run can be submitted, got {shlex.join(arguments) or 'nothing'}",
-            hint="gcbench submit --slurm [options] -- run --method ... --bench ...",
+            f"only a run or a training can be submitted, got {shlex.join(arguments) or 'nothing'}",
+            hint="gcbench submit --slurm [options] -- run ..., or -- train RECIPE ...",
         )
     if any(word.partition("=")[0] == "--shard" for word in arguments):
         raise GcbenchError("submit chooses the parts itself", hint="leave --shard out, use --jobs")
     return PartJob(arguments, count)
 
 
-def script(job: PartJob, folder: Path, options: Mapping[str, Any]) -> str:
-    """What sbatch would be given, and after it, as comments, the command of every task."""
+def script(job: PartJob | TrainingJob, folder: Path, options: Mapping[str, Any]) -> str:
+    """What sbatch would be given, and after it, as comments, the commands of its tasks."""
     from submitit.slurm.slurm import SlurmExecutor
 
     class Elsewhere(SlurmExecutor):
@@ -71,20 +130,32 @@ def script(job: PartJob, folder: Path, options: Mapping[str, Any]) -> str:
 
     executor = Elsewhere(folder)
     executor.update_parameters(**options)
-    executor.parameters["map_count"] = job.count
+    if isinstance(job, PartJob):
+        executor.parameters["map_count"] = job.count
+        commands = {f"task {i}": job.command(i + 1) for i in range(job.count)}
+    else:
+        commands = {"every node": job.command("FIRST-NODE", "JOB")}
     # submitit has no public way to show its script.
     text = str(executor._make_submission_file_text(executor._submitit_command_str, "dry-run"))
-    tasks = [f"# task {i}: {shlex.join(job.command(i + 1))}" for i in range(job.count)]
+    tasks = [f"# {where}: {shlex.join(command)}" for where, command in commands.items()]
     return "\n".join([text.rstrip(), "", *tasks])
 
 
 def submit(
-    arguments: Sequence[str], *, jobs: int, folder: Path, dry_run: bool, options: Mapping[str, Any]
+    arguments: Sequence[str],
+    *,
+    jobs: int,
+    folder: Path,
+    dry_run: bool,
+    options: Mapping[str, Any],
+    nodes: int = 1,
 ) -> str:
-    """Submits the array and returns what to tell: the job's id, or the script of a dry run.
+    """Submits the job and returns what to tell: its id, or the script of a dry run.
 
     Args:
-        arguments: of gcbench, beginning with `run`.
+        arguments: of gcbench, with `run` or `train`.
+        jobs: parts of a run.
+        nodes: that share a training.
         folder: for the tasks' logs.
         options: Slurm's, under submitit's names; those that are None are left to the cluster.
 
@@ -98,17 +169,22 @@ def submit(
         raise GcbenchError(
             "submitting to Slurm needs the package submitit", hint="pip install 'gcbench[slurm]'"
         ) from None
-    job = part_job(arguments, jobs)
+    job = job_of(arguments, jobs, nodes, options.get("gpus_per_node") or 1)
+    if isinstance(job, TrainingJob):
+        options = {**options, "nodes": nodes, "ntasks_per_node": 1, "array_parallelism": None}
     chosen = {"job_name": "gcbench", **{k: v for k, v in options.items() if v is not None}}
     if dry_run:
         return script(job, folder, chosen)
     try:
         executor = SlurmExecutor(folder)
         executor.update_parameters(**chosen)
-        submitted = executor.map_array(job, range(1, jobs + 1))
+        if isinstance(job, TrainingJob):
+            submitted, what = [executor.submit(job)], "a training"
+        else:
+            submitted, what = executor.map_array(job, range(1, jobs + 1)), f"{jobs} parts"
     except (RuntimeError, OSError, FailedJobError) as error:
         raise GcbenchError(
             f"Slurm did not take the job ({(str(error).splitlines() or ['no reason'])[0]})",
             hint="run this where sbatch works; --dry-run shows the script",
         ) from error
-    return f"submitted job {submitted[0].job_id.partition('_')[0]}: {jobs} parts, logs in {folder}"
+    return f"submitted job {submitted[0].job_id.partition('_')[0]}: {what}, logs in {folder}"

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from gcbench.errors import GcbenchError
-from gcbench.submit import PartJob, part_job
+from gcbench.submit import PartJob, TrainingJob, job_of, part_job
 
 pytest.importorskip("submitit")
 
@@ -40,8 +40,9 @@ def test_dry_run_shows_the_script_and_every_task_and_writes_nothing(gcbench, tmp
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        ((), "only a run can be submitted"),
-        (("report", "--table", "1"), "only a run can be submitted"),
+        ((), "only a run or a training can be submitted"),
+        (("report", "--table", "1"), "only a run or a training can be submitted"),
+        (("train", "mini-vit", "--sede", "1"), "No such option"),
         ((*RUN, "--shard", "1/2"), "chooses the parts itself"),
         ((*RUN, "--shard=1/2"), "chooses the parts itself"),
         (("run", "--methud", "x"), "No such option"),
@@ -111,5 +112,51 @@ def test_partial_result_of_a_part_is_no_failure(monkeypatch):
 
 
 def test_job_without_a_run_is_refused():
-    with pytest.raises(GcbenchError, match="only a run can be submitted, got report"):
+    with pytest.raises(GcbenchError, match="only a run or a training can be submitted, got report"):
         part_job(("report",), 2)
+
+
+def test_training_is_one_job_with_a_launcher_on_every_node(gcbench, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = gcbench(
+        *("submit", "--slurm", "--nodes", "2", "--gpus", "8", "--dry-run", "--", "train"),
+        *("randar-l", "--accumulate", "16"),
+    )
+    assert result.exit_code == 0, result.output
+    lines = result.output.splitlines()
+    for line in ("#SBATCH --nodes=2", "#SBATCH --ntasks-per-node=1", "#SBATCH --gpus-per-node=8"):
+        assert line in lines
+    assert not any("--array" in line for line in lines)
+    (launcher,) = (line for line in lines if line.startswith("# every node: "))
+    assert "--nnodes 2 --nproc-per-node 8 " in launcher
+    assert "--rdzv-id JOB --rdzv-endpoint FIRST-NODE:29500 -m gcbench.cli" in launcher
+    assert launcher.endswith(" train randar-l --accumulate 16")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_node_joins_the_training_of_its_job_and_is_queued_again_as_it_was(monkeypatch):
+    import submitit
+
+    class Here:
+        hostnames = ("node7", "node8")
+        job_id = "4711"
+
+    ran = []
+
+    def run(command, check):
+        ran.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(submitit, "JobEnvironment", Here)
+    monkeypatch.setattr(subprocess, "run", run)
+    job = job_of(("train", "x.toml"), jobs=1, nodes=2, gpus=8)
+    assert job() == 0
+    assert ran[0][9:13] == ["--rdzv-id", "4711", "--rdzv-endpoint", "node7:29500"]
+    assert isinstance(job.checkpoint().function, TrainingJob)
+
+
+def test_trainings_and_runs_are_divided_in_their_own_ways():
+    with pytest.raises(GcbenchError, match=r"a training is one job, got 3 \(use --nodes"):
+        job_of(("train", "x.toml"), jobs=3, nodes=1, gpus=1)
+    with pytest.raises(GcbenchError, match="the parts of a run are on a node each, got 2 nodes"):
+        job_of(RUN, jobs=1, nodes=2, gpus=1)
