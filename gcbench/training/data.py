@@ -90,6 +90,12 @@ def training_splits(recipe: Recipe, data_root: Path) -> tuple[Split, Split]:
         from gcbench.training.photos import photo_splits
 
         train, held_out = photo_splits(recipe, data_root)
+    check_splits(recipe, train, held_out)
+    return train, held_out
+
+
+def check_splits(recipe: Recipe, train: Split, held_out: Split) -> None:
+    """Raises GcbenchError for fewer images than a batch has, or more classes than the network."""
     if len(train.images) < recipe.batch_size:
         raise GcbenchError(
             f"recipe {recipe.name}: {len(train.images)} training images are left beside "
@@ -101,7 +107,6 @@ def training_splits(recipe: Recipe, data_root: Path) -> tuple[Split, Split]:
             f"recipe {recipe.name}: num_classes is {stated}, {recipe.data} has {train.classes}",
             hint=f"set num_classes = {train.classes} in [model]",
         )
-    return train, held_out
 
 
 def read_shift(name: str, part: str) -> Split:

@@ -19,7 +19,7 @@ from safetensors.numpy import save_file
 
 from gcbench.errors import GcbenchError
 from gcbench.store import atomic_path
-from gcbench.training.data import Split, training_splits
+from gcbench.training.data import Split, check_splits, training_splits
 from gcbench.training.photos import Photos, PhotoSplit
 from gcbench.training.recipe import ENCODED_TASKS, Recipe
 from gcbench.training.tasks import build_task
@@ -114,7 +114,7 @@ def remembered(features: Path, recipe: Recipe) -> tuple[Split, Split]:
     """The training and the held-out part of a recipe whose images were extracted.
 
     Raises:
-        GcbenchError: they were not, into this folder.
+        GcbenchError: they were not, into this folder, or are fewer than the recipe needs.
     """
     file = _file(features, recipe)
     if not file.is_file():
@@ -132,4 +132,6 @@ def remembered(features: Path, recipe: Recipe) -> tuple[Split, Split]:
             images = Absent((), len(labels), features)
             whole = digests["whole"]
             found.append(Remembered(images, labels, groups, digests[part], whole))
-    return found[0], found[1]
+    train, held_out = found
+    check_splits(recipe, train, held_out)
+    return train, held_out

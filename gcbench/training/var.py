@@ -65,7 +65,6 @@ class VARTask:
         self.model = recipe.network(VAR)
         self.module: nn.Module = self.model
         vqvae, self.tokenizer = frozen(options.tokenizer, out, lambda r: r.network(VQVAE))
-        self.quantizer = vqvae.quantize
         _check(recipe.name, self.model, vqvae)
         views = Views(
             kind="codes",
@@ -80,6 +79,7 @@ class VARTask:
         self.labels = torch.from_numpy(np.asarray(train.labels))  # [n]
         kept = options.evaluated_images
         self.held_out = views.of(held_out, 1, first=kept).view(0).long()  # [m, L]
+        self.quantizer = vqvae.quantize.cpu()  # batches are drawn there
         self.held_out_labels = torch.from_numpy(np.asarray(held_out.labels[:kept]))  # [m]
 
     def batch(self, rows: Tensor, generator: torch.Generator) -> Batch:

@@ -65,6 +65,15 @@ def test_folder_of_something_else_is_refused(recipe, tmp_path):
         train(str(recipe), tmp_path, tmp_path / "out", features=tmp_path)
 
 
+def test_batch_larger_than_what_is_remembered_is_refused(recipe, recipe_file, data_root, tmp_path):
+    features = extract(
+        str(recipe), data_root, tmp_path / "out", tmp_path / "features", echo=lambda line: None
+    )
+    larger = recipe_file("diffusion", {"batch_size = 8": "batch_size = 65"}, "larger")
+    with pytest.raises(GcbenchError, match=r"64 training images are left.*a batch needs 65"):
+        train(str(larger), tmp_path, tmp_path / "out", features=features)
+
+
 def test_recipe_that_reads_images_in_every_step_is_refused(recipe_file, data_root, tmp_path):
     with pytest.raises(GcbenchError, match="a classifier reads other crops in every step"):
         extract(str(recipe_file("classifier")), data_root, tmp_path / "out")

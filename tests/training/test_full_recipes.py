@@ -1,11 +1,12 @@
 """The full-size recipes: their networks are those that runs load, and every one of them trains.
 
 Two cores cannot hold the networks, so they are trained with one block instead of 12 to 36 and a
-class table of two: at their true width those of ImageNet, at a quarter of it those of the WILDS
-sets, which are the same networks. Encoders are narrow ones with the published codebooks' sizes.
+class table of two: at their true width one of each family, at a quarter of it the others. Encoders
+are narrow ones with codebooks of the published sizes.
 """
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -57,8 +58,13 @@ BENCHES = {
     "fmow": "fmow-id",
 }
 DEPTH = {"randar": "n_layer", "llamagen": "n_layer", "diffusion": "depth", "classifier": "depth"}
-WIDTH = {"randar": ("dim", "n_head"), "diffusion": ("hidden_size", "num_heads"),
-         "classifier": ("embed_dim", "num_heads")}  # fmt: skip
+WIDTH = {
+    "randar": ("dim", "n_head"),
+    "llamagen": ("dim", "n_head"),
+    "diffusion": ("hidden_size", "num_heads"),
+    "classifier": ("embed_dim", "num_heads"),
+}
+TRUE_WIDTH = ("randar-l", "llamagen-b", "dit-l", "erm-l-celeba")
 
 # Narrow encoders that shrink as the published ones do.
 ENCODERS = {
@@ -211,7 +217,7 @@ def train(data, encoders, tmp_path, monkeypatch):
             config = {"model": BACKBONE}
         else:
             model |= {DEPTH[recipe.task]: 1, "num_classes": 2}
-            if recipe.data != "imagenet":
+            if name not in TRUE_WIDTH:
                 model |= {key: model[key] // 4 for key in WIDTH[recipe.task]}
             config = {"model": {k: v for k, v in model.items() if k != "dropout"}}
         for role in {"tokenizer", "autoencoder"} & set(options):
@@ -233,7 +239,9 @@ def train(data, encoders, tmp_path, monkeypatch):
             config["probe"] = {"blocks": 1, "average": True, "classes": 2}
         return card, given, config
 
-    return call
+    yield call
+    shutil.rmtree(out)
+    shutil.rmtree(tmp_path / "work")
 
 
 PLUGIN = """
