@@ -26,7 +26,7 @@ results: install
 	$(BIN)/gcbench tokenizer --tokenizer $(TOKENIZERS) --bench mini-val --results results/mini
 	$(BIN)/gcbench analyze --method randar-raster $(TOKENS)
 	$(BIN)/gcbench analyze --method randar --trials 20 $(TOKENS)
-	$(BIN)/gcbench analyze --method llamagen $(TOKENS)
+	$(BIN)/gcbench analyze --method llamagen,var $(TOKENS)
 	$(BIN)/gcbench report --all --results results/mini --out results/mini/tables
 	$(BIN)/gcbench report --figure all --results results/mini --out docs
 	$(BIN)/python -m tools.pages --update
