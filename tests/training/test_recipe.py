@@ -9,6 +9,7 @@ from gcbench.nets.mini_cnn import MiniCNN
 from gcbench.nets.randar import RandAR
 from gcbench.nets.sit import REPA
 from gcbench.resources import resource
+from gcbench.training.optim import schedule
 from gcbench.training.recipe import adapted, read_recipe
 
 SHIPPED = sorted(path.stem for path in resource("baselines/recipes").glob("*.toml"))
@@ -120,3 +121,10 @@ def test_digest_changes_with_any_value(recipe_file):
     before = read_recipe(str(recipe_file("classifier"))).digest()
     after = read_recipe(str(recipe_file("classifier", {"width = 4": "width = 8"}))).digest()
     assert before != after
+
+
+def test_rates_fall_to_the_floor_of_the_schedule():
+    shares = [schedule(step, 10, 2, "cosine", 0.05) for step in range(11)]
+    assert shares[1] == shares[2] == 1
+    assert shares[6] == pytest.approx(0.525)
+    assert shares[10] == pytest.approx(0.05)
