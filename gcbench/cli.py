@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import sys
@@ -285,6 +286,10 @@ def train(name: str, dry_run: bool, **options: Any) -> None:
         raise Interrupted(
             "\ninterrupted at once; the steps since the last checkpoint are lost", signal.SIGINT
         ) from None
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        # Threads of torch's process group may outlive the interpreter, whose end they then abort.
+        sys.stdout.flush()
+        os._exit(0)
 
 
 @main.command(cls=RunCommand)
