@@ -53,6 +53,7 @@ class Cost:
         seconds: of forward, backward and update, uncompiled, the best of some.
         flops: multiplications and additions of forward and backward.
         tokens: the length of the longest sequence of an image; 0 for networks without any.
+        building: seconds that it took to make the network and to encode the images.
     """
 
     parameters: float
@@ -62,6 +63,7 @@ class Cost:
     seconds: float
     flops: float
     tokens: float
+    building: float
 
     def extended(self, larger: Cost, sizes: tuple[int, int], size: int) -> Cost:
         """At another size, on the line through this one's and ``larger``'s."""
@@ -128,30 +130,28 @@ def estimate(recipe: Recipe, data_root: Path, device: torch.device) -> list[str]
 
 def _found(recipe: Recipe, micro: int, work: Path, device: torch.device) -> tuple[Cost, str]:
     """The cost of a micro-batch, and how it was found."""
-    key = DEPTHS.get(recipe.task, "")
-    depth = recipe.model.get(key, 0)
-    as_it_is = f"a micro-batch of {micro} images"
-    if depth <= max(_SHALLOW):
-        return _measured(recipe, micro, work, device), as_it_is
+    depth = recipe.model.get(DEPTHS.get(recipe.task, ""), 0)
+    images = _FEW if micro > max(_FEW) else (micro,)
+    depths = _SHALLOW if depth > max(_SHALLOW) else (depth,)
 
-    few = "" if micro <= max(_FEW) else f"{_FEW[0]} and {_FEW[1]} of "
+    def of_micro_batch(given: Recipe) -> Cost:
+        costs = [_measured(given, count, work, device) for count in images]
+        return costs[0].extended(costs[1], _FEW, micro) if len(costs) > 1 else costs[0]
 
-    def of_micro_batch(shallow: Recipe) -> Cost:
-        if not few:
-            return _measured(shallow, micro, work, device)
-        one, some = (_measured(shallow, images, work, device) for images in _FEW)
-        return one.extended(some, _FEW, micro)
-
-    flat, deeper = (of_micro_batch(_of_depth(recipe, d)) for d in _SHALLOW)
-    whole = flat.extended(deeper, _SHALLOW, depth)
+    if len(depths) > 1:
+        flat, deeper = (of_micro_batch(_of_depth(recipe, d)) for d in _SHALLOW)
+        whole = flat.extended(deeper, _SHALLOW, depth)
+    else:
+        whole = of_micro_batch(recipe)
     memory = sum(whole.memory_bytes(bool(recipe.ema)).values())
-    if whole.seconds <= _LONGEST_SECONDS and memory <= _MEMORY_SHARE * _memory_of(device):
-        return _measured(recipe, micro, work, device), as_it_is
-    how = (
-        f"too large to be measured whole here: {few}{micro} images at depths {_SHALLOW[0]} and "
-        f"{_SHALLOW[1]} of {depth}, extended linearly"
-    )
-    return whole, how
+    quick = whole.seconds + whole.building <= _LONGEST_SECONDS
+    if len(images) == len(depths) == 1:
+        return whole, f"a micro-batch of {micro} images"
+    if quick and memory <= _MEMORY_SHARE * _memory_of(device):
+        return _measured(recipe, micro, work, device), f"a micro-batch of {micro} images"
+    few = f"{_FEW[0]} and {_FEW[1]} of {micro} images" if len(images) > 1 else f"{micro} images"
+    at = f" at depths {_SHALLOW[0]} and {_SHALLOW[1]} of {depth}" if len(depths) > 1 else ""
+    return whole, f"too large to be measured whole here: {few}{at}, extended linearly"
 
 
 def _of_depth(recipe: Recipe, depth: int) -> Recipe:
@@ -163,7 +163,9 @@ def _of_depth(recipe: Recipe, depth: int) -> Recipe:
 
 def _measured(recipe: Recipe, images: int, work: Path, device: torch.device) -> Cost:
     """Of one micro-batch of so many invented images."""
+    started = time.perf_counter()
     task = _task(recipe, images, work)
+    building = time.perf_counter() - started
     module = task.module.to(device).train()
     optimizers = build_optimizers(module, recipe.optimizer)
     batch = task.batch(torch.arange(images), stream("estimate"))
@@ -191,6 +193,7 @@ def _measured(recipe: Recipe, images: int, work: Path, device: torch.device) -> 
         seconds=seconds,
         flops=counter.get_total_flops(),
         tokens=recipe.model.get("block_size", max(tokens, default=0)),
+        building=building,
     )
 
 

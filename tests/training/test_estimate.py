@@ -64,5 +64,5 @@ def test_dry_run_needs_no_data(recipe_file, tmp_path):
 
 
 def test_a_cost_is_extended_along_a_line():
-    one, three = (estimate.Cost(*(float(d * i) for i in range(1, 8))) for d in (1, 3))
-    assert astuple(one.extended(three, (1, 3), 10)) == tuple(10.0 * i for i in range(1, 8))
+    one, three = (estimate.Cost(*(float(d * i) for i in range(1, 9))) for d in (1, 3))
+    assert astuple(one.extended(three, (1, 3), 10)) == tuple(10.0 * i for i in range(1, 9))
