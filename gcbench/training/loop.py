@@ -25,7 +25,7 @@ from gcbench.engine.interrupt import Interrupted, Stop, stop_on_signals
 from gcbench.errors import GcbenchError, unknown_name
 from gcbench.training.average import WeightAverage
 from gcbench.training.batches import Batches, readers_for
-from gcbench.training.data import training_splits
+from gcbench.training.data import Split, training_splits
 from gcbench.training.extraction import remembered
 from gcbench.training.logs import Log
 from gcbench.training.optim import build_optimizers, schedule
@@ -50,20 +50,24 @@ def run(
 ) -> Path:
     """Train from scratch or from ``work``'s checkpoint, then publish; see :func:`..train`."""
     processes = Processes()
-    share = processes.share(recipe)
     console = Console(stderr=True, quiet=not processes.is_main)
-    if features is None:
-        train, held_out = training_splits(recipe, data_root)
-    else:
-        train, held_out = remembered(features, recipe)
+
+    def read() -> tuple[Split, Split]:
+        if features is None:
+            return training_splits(recipe, data_root)
+        return remembered(features, recipe)
 
     def build() -> Task:
         torch.manual_seed(recipe.seed)
-        return build_task(recipe, train, held_out, out, features or work, console.print)
+        task = build_task(recipe, train, held_out, out, features or work, console.print)
+        processes.check(task.module)
+        return task
 
-    # What the main process has encoded the others only read.
+    # The main process goes ahead: its mistakes are said once, what it has encoded the others read.
+    processes.main_does(lambda: processes.share(recipe))
+    train, held_out = processes.main_does(read) or read()
     task = processes.main_does(build) or build()
-    readers = readers_for(processes.device)
+    share, readers = processes.share(recipe), readers_for(processes.device)
     batches = Batches(recipe, task, len(train.images), share, readers)
     log = Log(recipe, out, console, work / f"{recipe.name}.tensorboard" if tensorboard else None)
     trainer = Trainer(recipe, task, processes, batches, log, work)
@@ -95,7 +99,6 @@ class Trainer:
         self.recipe, self.task, self.processes = recipe, task, processes
         self.batches, self.log = batches, log
         self.checkpoint = work / f"{recipe.name}.checkpoint.pt"
-        processes.check(task.module)
         task.module.to(processes.device)
         self.optimizers = build_optimizers(task.module, recipe.optimizer)
         averaged = recipe.ema and processes.is_main
@@ -136,12 +139,13 @@ class Trainer:
                     saved = time.perf_counter()
                 elif self.stopping:
                     self.processes.main_does(partial(self._save, state))
-                    raise self.processes.seen_by_all(
-                        Interrupted(f"stopped after step {state.step:,}", self.stopping)
-                    )
                 elif now - saved > _SAVE_SECONDS and self.processes.is_main:
                     self._save(state)
                     saved = time.perf_counter()
+                if self.stopping and not ends:
+                    raise self.processes.seen_by_all(
+                        Interrupted(f"stopped after step {state.step:,}", self.stopping)
+                    )
         return state
 
     def _step(self, step: int) -> dict[str, Tensor]:

@@ -62,24 +62,25 @@ def test_killed_training_resumes_to_the_same_weights_and_curve(
     assert not list(out.rglob("*.partial"))
 
 
+@pytest.mark.parametrize("last", [2, 3])  # evaluated, and between evaluations
 def test_signal_ends_after_the_step_at_hand_and_loses_none(
-    whole, recipe_file, data_root, tmp_path, monkeypatch
+    whole, recipe_file, data_root, tmp_path, monkeypatch, last
 ):
     out, step = tmp_path / "stopped", loop.Trainer._step
 
     def signalled(self, number):
-        if number == 2:
+        if number == last - 1:
             os.kill(os.getpid(), signal.SIGTERM)
         return step(self, number)
 
     with monkeypatch.context() as patch:
         patch.setattr(loop.Trainer, "_step", signalled)
-        with pytest.raises(Interrupted, match="stopped after step 3") as raised:
+        with pytest.raises(Interrupted, match=f"stopped after step {last}") as raised:
             train(str(recipe_file("dino")), data_root, out)
     assert raised.value.exit_code == 128 + signal.SIGTERM
     recipe = read_recipe(str(recipe_file("dino")))
     state, _ = load_checkpoint(out / "work/dino.checkpoint.pt", recipe)
-    assert (state.step, len(state.curve)) == (3, 1)
+    assert (state.step, len(state.curve)) == (last, 1)
     assert same(train(str(recipe_file("dino")), data_root, out), whole)
 
 
