@@ -20,11 +20,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from gcbench.engine.devices import usable_cores
 from gcbench.engine.locks import exclusive
+from gcbench.errors import GcbenchError
 from gcbench.store import atomic_path, write_json
 from gcbench.streams import stream
 from gcbench.training.crops import Crops
@@ -123,21 +125,23 @@ class Views:
             folder.mkdir(parents=True, exist_ok=True)
             write_json(folder / "manifest.json", made_of)
             self._write(wanted)
-        return Encoded([[load_file(file)["values"] for file in of_view] for of_view in files])
+        return Encoded([[_mapped(file) for file in of_view] for of_view in files])
 
     def _write(self, wanted: Mapping[Path, Callable[[], Tensor]]) -> None:
         """Write the files that are missing, until this and other processes have written all."""
+        number = {file: n for n, file in enumerate(wanted, start=1)}
         left = [file for file in wanted if not file.exists()]
         while left:
             busy = []
             for file in left:
+                if file.exists():
+                    continue
                 with exclusive(file.with_suffix(".lock"), wait=False) as mine:
                     if not mine:
                         busy.append(file)
                         continue
                     if not file.exists():
-                        done = sum(other.exists() for other in wanted)
-                        self.echo(f"{self.kind}: {done} of {len(wanted)} shards are there")
+                        self.echo(f"{self.kind}: shard {number[file]} of {len(wanted)}")
                         values = wanted[file]()
                         with atomic_path(file) as temporary:
                             save_file({"values": values}, temporary)
@@ -153,15 +157,28 @@ class Views:
         parts = []
         with ThreadPoolExecutor(self.threads) as pool:
             crops = pool.map(partial(self._crop, split, view), rows)
-            for images in _batched(crops, at_once):
-                with torch.inference_mode():
-                    found = self.encode(as_rgb(torch.from_numpy(images).to(device)))
-                parts.append(found.cpu())
+            try:
+                for images in _batched(crops, at_once):
+                    with torch.inference_mode():
+                        found = self.encode(as_rgb(torch.from_numpy(images).to(device)))
+                    parts.append(found.cpu())
+            finally:
+                pool.shutdown(cancel_futures=True)  # what an error or Ctrl-C leaves to be cropped
         return torch.cat(parts).contiguous()
 
     def _crop(self, split: Split, view: int, row: int) -> NDArray[np.uint8]:
         generator = stream("view", self.seed, view, row) if view else None
         return self.crops.of(split.images[row], generator)
+
+
+def _mapped(file: Path) -> Tensor:
+    try:
+        return load_file(file)["values"]
+    except (SafetensorError, KeyError, OSError) as error:
+        raise GcbenchError(
+            f"{file} is damaged ({error})",
+            hint="delete it and run gcbench extract again: only it is made anew",
+        ) from error
 
 
 def _batched(crops: Iterator[NDArray[np.uint8]], size: int) -> Iterator[NDArray[np.uint8]]:

@@ -37,7 +37,7 @@ def test_command_says_what_is_there_and_where_it_is(recipe, data_root, tmp_path,
     result = gcbench("extract", recipe, *where)
     assert result.exit_code == 0, result.output
     assert result.output.splitlines()[-1] == str(tmp_path / "f")
-    assert "moments: 0 of 2 shards are there" in result.output
+    assert "moments: shard 1 of 2" in result.output
 
 
 def test_extraction_goes_on_where_it_was_interrupted(recipe, data_root, tmp_path):
@@ -47,7 +47,7 @@ def test_extraction_goes_on_where_it_was_interrupted(recipe, data_root, tmp_path
     next((tmp_path / "features").glob("moments-*/view-01-*.safetensors")).unlink()
     del lines[:]
     extract(*where, echo=lines.append)
-    assert lines == ["moments: 1 of 2 shards are there"]
+    assert lines == ["moments: shard 2 of 2"]
 
 
 def test_views_that_are_missing_are_not_made_without_images(recipe, data_root, tmp_path):

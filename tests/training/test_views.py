@@ -1,5 +1,8 @@
 """Encoded views: in shards, each made once whoever makes it, equal however they are cut."""
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier, current_thread
+
 import numpy as np
 import pytest
 import torch
@@ -71,7 +74,7 @@ def test_only_missing_shards_are_made_again(views, split, tmp_path, monkeypatch)
     shards[2].unlink()
     again, lines = views()
     assert torch.equal(all_of(again.of(split, 2)), first)
-    assert lines == ["means: 5 of 6 shards are there"]
+    assert lines == ["means: shard 3 of 6"]
     untouched, lines = views(encode=None)
     assert torch.equal(all_of(untouched.of(split, 2)), first)
     assert lines == []
@@ -95,7 +98,37 @@ def test_shard_that_another_process_makes_is_waited_for(views, split, tmp_path, 
         own, lines = views()
         encoded = own.of(split, 1)
     assert torch.equal(all_of(encoded), expected)
-    assert lines == ["means: 0 of 2 shards are there"]  # of the second one only
+    assert lines == ["means: shard 2 of 2"]
+
+
+def test_workers_share_out_the_shards(views, split, monkeypatch):
+    monkeypatch.setattr(views_module, "SHARD", 1)
+    monkeypatch.setattr(views_module, "_POLL_SECONDS", 0.001)
+    expected = all_of(views("alone")[0].of(split, 2))
+    together = Barrier(2, timeout=60)
+    met = set()
+
+    def encode(images):
+        if current_thread() not in met:  # both are at a shard of their own before either goes on
+            met.add(current_thread())
+            together.wait()
+        return images.mean(dim=1)
+
+    made = [views(encode=encode) for _ in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        for encoded in pool.map(lambda one: one[0].of(split, 2), made):
+            assert torch.equal(all_of(encoded), expected)
+    lines = [line for _, lines in made for line in lines]
+    assert sorted(lines) == sorted(f"means: shard {n} of 20" for n in range(1, 21))
+    assert all(lines for _, lines in made)
+
+
+def test_damaged_shard_is_named(views, split, tmp_path):
+    views()[0].of(split, 1)
+    (shard,) = (tmp_path / "work").glob("means-*/view-*.safetensors")
+    shard.write_bytes(shard.read_bytes()[:20])
+    with pytest.raises(GcbenchError, match=rf"{shard.name} is damaged"):
+        views()[0].of(split, 1)
 
 
 @pytest.mark.parametrize(
