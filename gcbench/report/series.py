@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gcbench.report.evidence import Measurements
+from gcbench.report.figures import BENCHMARKS
 from gcbench.report.layouts import Suite, suite_of
 from gcbench.report.slots import Slot
 from gcbench.report.wanted import instance, lacking, wanted
@@ -76,18 +77,24 @@ def measured_series(runs: Sequence[Run], suite: str) -> list[Series]:
 
 
 def _classifiers(suite: str) -> dict[str, list[Slot]]:
-    """Label -> slots, one per benchmark, of every classifier in the tables."""
+    """Label -> slots, one per benchmark, of every classifier in the tables.
+
+    Tables leave out benchmarks that a figure shows where a classifier is measured on them.
+    """
     chosen = suite_of(suite)
     named: dict[tuple[str, str], str] = {}
-    slots: dict[str, dict[str, Slot]] = {}
+    slots: dict[str, Slot] = {}
     for number in TABLES:
         asked = wanted(number, suite)
         for (r, _), slot in asked.cells():
             if isinstance(slot, Slot) and not lacking(slot):
                 row = dict(zip(asked.fields, asked.rows[r], strict=True))
                 label = named.setdefault((slot.method, slot.variant), _label(row, chosen))
-                slots.setdefault(label, {}).setdefault(slot.benchmark, slot)
-    return {label: list(of.values()) for label, of in slots.items()}
+                slots.setdefault(label, slot)
+    return {
+        label: [replace(slot, benchmark=chosen.name(name)) for name in BENCHMARKS]
+        for label, slot in slots.items()
+    }
 
 
 def _label(row: Mapping[str, str], suite: Suite) -> str:
