@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from gcbench.checkpoint import published
+from gcbench.checkpoint import Shipped, published
 from gcbench.method import Variant
 
-from ._classifier import Classifier, imagenet_variant
+from ._classifier import Classifier, imagenet_variant, mini_variant
 
 if TYPE_CHECKING:
     from torch import nn
 
 DEPTHS = (18, 34, 50, 101, 152)
+MINI_DEPTHS = (18,)
 
 
 def _variant(depth: int) -> Variant:
@@ -32,10 +33,22 @@ class ResNet(Classifier):
 
     name = "resnet"
     summary = "convolutional classifier of 18 to 152 layers"
-    variants: ClassVar[tuple[Variant, ...]] = tuple(_variant(depth) for depth in DEPTHS)
+    variants: ClassVar[tuple[Variant, ...]] = (
+        *(
+            mini_variant(
+                {"model": f"mini-resnet{depth}"}, f"{depth} layers, narrow", f"mini-{depth}"
+            )
+            for depth in MINI_DEPTHS
+        ),
+        *(_variant(depth) for depth in DEPTHS),
+    )
 
     def build(self) -> nn.Module:
         import timm
 
-        network: nn.Module = timm.create_model(**self.config("model"))
+        from gcbench.nets.resnet import SmallResNet
+
+        config = self.config("model")
+        own = isinstance(self.variant.checkpoints["model"], Shipped)
+        network: nn.Module = SmallResNet(**config) if own else timm.create_model(**config)
         return network
