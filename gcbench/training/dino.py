@@ -159,7 +159,10 @@ class DINOTask:
         o = self.options
         gallery, of_gallery = self._tokens(self.train, o.gallery)
         queries, labels = self._tokens(self.held_out, o.evaluated_images)
-        near = (queries @ gallery.T).topk(min(o.neighbours, len(gallery)), dim=1)
+        # Cosines in bf16 would tie.
+        with torch.autocast("cpu", enabled=False):
+            cosines = queries @ gallery.T
+        near = cosines.topk(min(o.neighbours, len(gallery)), dim=1)
         votes = torch.zeros(len(queries), int(of_gallery.max()) + 1)
         votes.scatter_add_(1, of_gallery[near.indices], (near.values / 0.07).exp())
         return {"accuracy": float((votes.argmax(dim=1) == labels).float().mean())}

@@ -127,7 +127,9 @@ def test_crop_shows_no_more_than_its_share_of_the_image():
     assert max(spans) < 0.6 * 255  # a tenth of the area, at most 1.4 times the range
 
 
-def test_training_publishes_the_teachers_backbone(recipe, data_root, tmp_path):
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_training_publishes_the_teachers_backbone(recipe, precision, data_root, tmp_path):
+    recipe.write_text(TEXT.replace('"fp32"', f'"{precision}"'))
     from gcbench.checkpoint import load_into, read_state_dict
     from gcbench.nets.dinov2 import DINOv2
 
