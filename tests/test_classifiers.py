@@ -92,7 +92,7 @@ def test_dat_reads_images_from_zero_to_one_without_normalisation(registry, photo
 def test_cropped_image_is_not_cropped_again(registry):
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8))
     image.info["precropped"] = True
-    prepared = method(registry, "resnet").preprocess(image)
+    prepared = method(registry, "resnet", "50").preprocess(image)
     white = (torch.from_numpy(np.array(image)).permute(2, 0, 1) / 255).double()
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     expected = (white - mean[:, None, None]) / std[:, None, None]
