@@ -53,8 +53,8 @@ class Moments:
 def frechet_distance(first: Moments, second: Moments) -> float:
     """|m - n|^2 + tr(A) + tr(B) - 2 tr((A B)^1/2) of two Gaussians N(m, A) and N(n, B).
 
-    The last trace is that of (A^1/2 B A^1/2)^1/2, which is symmetric: eigenvalues are real and
-    those that rounding pushes below zero count as zero.
+    The last trace is the sum of the singular values of A^1/2 B^1/2, exact to rounding also where
+    covariances are nearly singular; roots of eigenvalues of the product of all would not be.
 
     Raises:
         GcbenchError: fewer than two vectors, or sets of different width.
@@ -64,9 +64,8 @@ def frechet_distance(first: Moments, second: Moments) -> float:
             f"features of {len(first.mean)} and of {len(second.mean)} dimensions do not compare",
             hint="take both from one network",
         )
-    root = _square_root(first.covariance)
-    product = root @ second.covariance @ root
-    cross = np.sqrt(np.clip(np.linalg.eigvalsh((product + product.T) / 2), 0, None)).sum()
+    roots = _square_root(first.covariance) @ _square_root(second.covariance)
+    cross = np.linalg.svd(roots, compute_uv=False).sum()
     traces = np.trace(first.covariance) + np.trace(second.covariance)
     gap = first.mean - second.mean
     return max(0.0, float(gap @ gap + traces - 2 * cross))
