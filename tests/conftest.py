@@ -32,6 +32,12 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "results").create()
 
 
+@pytest.fixture
+def no_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user's own configuration is not read."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+
 @pytest.fixture(scope="session")
 def registry() -> Registry:
     return Registry([PLUGINS])

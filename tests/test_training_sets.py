@@ -5,10 +5,7 @@ from trees import write_camelyon17, write_celeba, write_fmow, write_imagenet
 
 from gcbench.errors import GcbenchError
 
-
-@pytest.fixture(autouse=True)
-def no_config(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+pytestmark = pytest.mark.usefixtures("no_config")
 
 
 @pytest.fixture(scope="session")

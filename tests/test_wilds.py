@@ -18,9 +18,7 @@ GOLDEN = ROOT.parent / "shared" / "golden" / "wilds_metrics"
 NAMES = ("camelyon17-id", "camelyon17-ood", "celeba", "fmow-id", "fmow-ood")
 
 
-@pytest.fixture(autouse=True)
-def no_config(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+pytestmark = pytest.mark.usefixtures("no_config")
 
 
 @pytest.fixture(scope="session")

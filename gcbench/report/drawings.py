@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gcbench.analysis import Analysis
 from gcbench.bench import Benchmark
+from gcbench.errors import GcbenchError
+from gcbench.report.figures import save
 from gcbench.report.layouts import suite_of
 from gcbench.store import Run
 
@@ -70,6 +73,17 @@ def drawings(
     }
     drawn |= {name: partial(draw, analyses, suite) for name, draw in TOKEN_FIGURES.items()}
     return {name: Drawing(draw, _first_paragraph(draw)) for name, draw in drawn.items()}
+
+
+def draw_all(
+    named: Mapping[str, Drawing], folder: Path
+) -> Iterator[tuple[str, list[Path] | GcbenchError]]:
+    """Draws what stored runs suffice for: each name with its files, or with what is lacking."""
+    for name, drawing in named.items():
+        try:
+            yield name, save(drawing.draw(), folder / name)
+        except GcbenchError as error:
+            yield name, error
 
 
 def _first_paragraph(draw: Any) -> str:

@@ -10,7 +10,8 @@ from gcbench.analysis import Analysis
 from gcbench.bench import Benchmark
 from gcbench.errors import GcbenchError, unknown_name
 from gcbench.report.committed import regenerate
-from gcbench.report.drawings import NUMBERED, Drawing, drawings
+from gcbench.report.drawings import NUMBERED, Drawing, draw_all, drawings
+from gcbench.report.figures import save
 from gcbench.report.render import render
 from gcbench.report.tables import build_table
 from gcbench.store import Run, atomic_path
@@ -54,7 +55,8 @@ def publish(
         known = named | {number: named[name] for number, name in NUMBERED.items()}
         if figure not in known:
             raise unknown_name("figure", figure, [*known, EVERY])
-        return _draw(known[figure], _needed(out, "file, without suffix,"))
+        stem = _needed(out, "file, without suffix,")
+        return _wrote(save(known[figure].draw(), stem))
     if everything:
         folder = _folder(out)
         texts = regenerate(runs, tokenizers, suite)
@@ -66,21 +68,16 @@ def publish(
     return text if out is None else _write(out, text)
 
 
-def _draw(drawing: Drawing, stem: Path) -> str:
-    from gcbench.report.figures import save
-
-    return "".join(f"wrote {file}\n" for file in save(drawing.draw(), stem))
-
-
 def _draw_all(named: Mapping[str, Drawing], folder: Path) -> str:
-    """Draws what stored runs suffice for, and says of the rest what it lacks."""
-    lines = []
-    for name, drawing in named.items():
-        try:
-            lines.append(_draw(drawing, folder / name))
-        except GcbenchError as error:
-            lines.append(f"no figure {name}: {error.message}\n")
-    return "".join(lines)
+    """Draws what can be drawn, and says of the rest what it lacks."""
+    return "".join(
+        f"no figure {name}: {drawn.message}\n" if isinstance(drawn, GcbenchError) else _wrote(drawn)
+        for name, drawn in draw_all(named, folder)
+    )
+
+
+def _wrote(files: Sequence[Path]) -> str:
+    return "".join(f"wrote {file}\n" for file in files)
 
 
 def _folder(out: Path | None) -> Path:

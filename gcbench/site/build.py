@@ -11,8 +11,7 @@ from gcbench.bench import Benchmark
 from gcbench.errors import GcbenchError
 from gcbench.registry import Registry
 from gcbench.report.compare import class_names
-from gcbench.report.drawings import NUMBERED, drawings
-from gcbench.report.figures import save
+from gcbench.report.drawings import NUMBERED, draw_all, drawings
 from gcbench.report.layouts import known_tables, suite_of
 from gcbench.report.tables import build_table
 from gcbench.site.gallery import galleries, gallery_list, gallery_page
@@ -116,13 +115,11 @@ def _draw(named: Mapping[str, Any], folder: Path) -> list[Shown]:
     numbers = {name: number for number, name in NUMBERED.items()}
     order = sorted(named, key=lambda name: (name not in numbers, int(numbers.get(name, 0)), name))
     shown = []
-    for name in order:
-        drawing, number = named[name], numbers.get(name)
-        try:
-            files = save(drawing.draw(), folder / name)
-        except GcbenchError as error:
-            hint = f" ({error.hint})" if error.hint else ""
-            shown.append(Shown(name, drawing.shows, number, lacking=f"{error.message}{hint}"))
-            continue
-        shown.append(Shown(name, drawing.shows, number, tuple(file.name for file in files)))
+    for name, drawn in draw_all({name: named[name] for name in order}, folder):
+        shows, number = named[name].shows, numbers.get(name)
+        if isinstance(drawn, GcbenchError):
+            hint = f" ({drawn.hint})" if drawn.hint else ""
+            shown.append(Shown(name, shows, number, lacking=f"{drawn.message}{hint}"))
+        else:
+            shown.append(Shown(name, shows, number, tuple(file.name for file in drawn)))
     return shown

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -34,7 +33,7 @@ from gcbench.training.crops import Crops
 from gcbench.training.data import Split
 from gcbench.training.diffusion import DiffusionTask
 from gcbench.training.recipe import Recipe
-from gcbench.training.tasks import Batch, Echo, frozen
+from gcbench.training.tasks import Batch, Workplace, frozen
 from gcbench.training.views import Views
 
 # Added to the deviation that a standardised channel is divided by, as in the official code.
@@ -73,17 +72,9 @@ class REPATask(DiffusionTask):
         "irepa": (IREPA, LinearFlow(data_at=0)),
     }
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        train: Split,
-        held_out: Split,
-        out: Path | None,
-        work: Path,
-        echo: Echo,
-    ) -> None:
-        super().__init__(recipe, train, held_out, out, work, echo)
-        teacher, self.encoder = frozen(self.options.encoder, out, lambda r: r.network(DINOv2))
+    def __init__(self, recipe: Recipe, train: Split, held_out: Split, place: Workplace) -> None:
+        super().__init__(recipe, train, held_out, place)
+        teacher, self.encoder = frozen(self.options.encoder, place.out, lambda r: r.network(DINOv2))
         self._check(teacher, self.encoder["name"])
         side = self.model.side
         self.encoded = Views(
@@ -92,8 +83,7 @@ class REPATask(DiffusionTask):
             encoder=self.encoder,
             crops=Crops(self.options.image_size, self.options.max_short_side, self.options.flips),
             seed=recipe.seed,
-            work=work,
-            echo=echo,
+            place=place,
         )
         self.features = self.encoded.of(train, self.options.views)  # [1 + N, Z] of each
 
@@ -146,16 +136,8 @@ class REGTask(REPATask):
         "reg": (REG, LinearFlow(data_at=0)),
     }
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        train: Split,
-        held_out: Split,
-        out: Path | None,
-        work: Path,
-        echo: Echo,
-    ) -> None:
-        super().__init__(recipe, train, held_out, out, work, echo)
+    def __init__(self, recipe: Recipe, train: Split, held_out: Split, place: Workplace) -> None:
+        super().__init__(recipe, train, held_out, place)
         tokens = self.encoded.of(held_out, 1, first=self.options.evaluated_images).view(0)
         self.held_out_tokens = tokens[:, 0].float()  # [m, Z]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,12 +65,24 @@ def random_resized(
     As torchvision's ``RandomResizedCrop``, but a box that would stick out is cut where that draws
     another.
     """
-    area, aspect, left, top = torch.rand(4, generator=generator).tolist()
-    height, width = image.shape[:2]
-    covered = (0.08 + 0.92 * area) * width * height
+    draws = torch.rand(4, generator=generator).tolist()
+    box = random_box(image.shape[1], image.shape[0], (0.08, 1.0), draws)
+    return np.asarray(Image.fromarray(image).resize((size, size), Resampling.BICUBIC, box=box))
+
+
+def random_box(
+    width: int, height: int, scale: tuple[float, float], draws: Sequence[float]
+) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of a part of an image, sides 3 : 4 to 4 : 3.
+
+    Args:
+        scale: least and largest share of the image's area.
+        draws: from 0 to 1, for area, aspect, left and top.
+    """
+    area, aspect, left, top = draws
+    covered = (scale[0] + (scale[1] - scale[0]) * area) * width * height
     ratio = math.exp((2 * aspect - 1) * math.log(4 / 3))
     w = min(float(width), math.sqrt(covered * ratio))
     h = min(float(height), math.sqrt(covered / ratio))
     x, y = left * (width - w), top * (height - h)
-    box = (x, y, x + w, y + h)
-    return np.asarray(Image.fromarray(image).resize((size, size), Resampling.BICUBIC, box=box))
+    return x, y, x + w, y + h

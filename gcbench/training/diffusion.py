@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -27,7 +26,7 @@ from gcbench.training.accuracy import accuracies
 from gcbench.training.crops import Crops
 from gcbench.training.data import Split
 from gcbench.training.recipe import Recipe, from_table
-from gcbench.training.tasks import Batch, Echo, frozen
+from gcbench.training.tasks import Batch, Workplace, frozen
 from gcbench.training.views import Views
 
 
@@ -74,15 +73,7 @@ class DiffusionTask:
     options_type: ClassVar[type[Options]] = Options
     families: ClassVar[Mapping[str, tuple[type[DiT], Process]]] = FAMILIES
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        train: Split,
-        held_out: Split,
-        out: Path | None,
-        work: Path,
-        echo: Echo,
-    ) -> None:
+    def __init__(self, recipe: Recipe, train: Split, held_out: Split, place: Workplace) -> None:
         self.recipe = recipe
         where = f"[options] of {recipe.name}"
         self.options = options = from_table(self.options_type, recipe.options, where)
@@ -92,7 +83,7 @@ class DiffusionTask:
         self.model = recipe.network(network)
         self.module: nn.Module = self.model
         vae, self.autoencoder = frozen(
-            options.autoencoder, out, lambda r: r.network(VAE), lambda card: VAE()
+            options.autoencoder, place.out, lambda r: r.network(VAE), lambda card: VAE()
         )
         views = Views(
             kind="moments",
@@ -100,8 +91,7 @@ class DiffusionTask:
             encoder=self.autoencoder,
             crops=Crops(options.image_size, options.max_short_side, options.flips),
             seed=recipe.seed,
-            work=work,
-            echo=echo,
+            place=place,
         )
         self.moments = views.of(train, options.views)  # [2, C, h, w] of each view and image
         self.labels = torch.from_numpy(train.labels)

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from gcbench.nets.dino_head import DINOHead
 from gcbench.nets.dinov2 import DINOv2
+from gcbench.training.crops import random_box
 from gcbench.training.data import Split, as_rgb, centre_view
 from gcbench.training.recipe import Recipe, from_table
 from gcbench.training.tasks import Batch
@@ -198,16 +199,9 @@ def augmented(
     Returns:
         uint8 ``[size, size]``.
     """
-    area, aspect, left, top, mirror, contrast, brightness, blur, radius = torch.rand(
-        9, generator=generator
-    ).tolist()
-    width, height = image.size
-    covered = (scale[0] + (scale[1] - scale[0]) * area) * width * height
-    ratio = math.exp(math.log(3 / 4) + aspect * math.log(16 / 9))
-    w = min(float(width), math.sqrt(covered * ratio))
-    h = min(float(height), math.sqrt(covered / ratio))
-    x, y = left * (width - w), top * (height - h)
-    crop = image.resize((size, size), Resampling.BICUBIC, box=(x, y, x + w, y + h))
+    *where, mirror, contrast, brightness, blur, radius = torch.rand(9, generator=generator).tolist()
+    box = random_box(*image.size, scale, where)
+    crop = image.resize((size, size), Resampling.BICUBIC, box=box)
     if mirror < 0.5:
         crop = crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     if blur < 0.3:

@@ -20,7 +20,7 @@ from gcbench.streams import stream
 from gcbench.training.data import DATA, Split, training_splits
 from gcbench.training.optim import build_optimizers
 from gcbench.training.recipe import ENCODED_TASKS, Recipe
-from gcbench.training.tasks import Batch, Task, build_task
+from gcbench.training.tasks import Batch, Task, Workplace, build_task
 
 # What a network's number of equal blocks is called, of the tasks whose networks have them.
 DEPTHS = {
@@ -214,7 +214,7 @@ def _task(recipe: Recipe, images: int, work: Path) -> Task:
     split = Split(pixels, labels.astype(np.int64))
     given = replace(recipe, options=options)
     parts = split.cut(0, images), split.cut(images, images + 1)
-    return build_task(given, *parts, None, work, lambda line: None)
+    return build_task(given, *parts, Workplace(None, work, lambda line: None))
 
 
 class _Step:

@@ -22,7 +22,7 @@ from gcbench.store import atomic_path
 from gcbench.training.data import Split, check_splits, training_splits
 from gcbench.training.photos import Photos, PhotoSplit
 from gcbench.training.recipe import ENCODED_TASKS, Recipe
-from gcbench.training.tasks import build_task
+from gcbench.training.tasks import Workplace, build_task
 
 PARTS = ("train", "held_out")
 
@@ -89,7 +89,7 @@ def extract(
     train, held_out = training_splits(recipe, data_root)
     features.mkdir(parents=True, exist_ok=True)
     remember(_file(features, recipe), train, held_out)
-    build_task(recipe, train, held_out, out, features, echo)
+    build_task(recipe, train, held_out, Workplace(out, features, echo))
     return features
 
 

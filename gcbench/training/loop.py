@@ -33,7 +33,7 @@ from gcbench.training.processes import Processes
 from gcbench.training.publish import publish
 from gcbench.training.recipe import Recipe
 from gcbench.training.saving import Chosen, Progressed, load_checkpoint, save_checkpoint
-from gcbench.training.tasks import Batch, Task, build_task
+from gcbench.training.tasks import Batch, Task, Workplace, build_task
 
 # Between evaluations, which may lie hours apart, a checkpoint is written as often.
 _SAVE_SECONDS = 900.0
@@ -57,9 +57,11 @@ def run(
             return training_splits(recipe, data_root)
         return remembered(features, recipe)
 
+    place = Workplace(out, features or work, console.print)
+
     def build() -> Task:
         torch.manual_seed(recipe.seed)
-        task = build_task(recipe, train, held_out, out, features or work, console.print)
+        task = build_task(recipe, train, held_out, place)
         processes.check(task.module)
         return task
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,7 +22,7 @@ from gcbench.training.crops import Crops
 from gcbench.training.data import Split
 from gcbench.training.recipe import Recipe, from_table
 from gcbench.training.tables import construct
-from gcbench.training.tasks import Batch, Echo, frozen
+from gcbench.training.tasks import Batch, Echo, Workplace, frozen
 from gcbench.training.views import Views
 
 # Factors on the recipe's learning rate, which is the official 1 times batch size / 256.
@@ -122,21 +121,13 @@ class ProbeGrid(nn.Module):
 class ProbeTask:
     """Cross-entropy of all probes on features that are extracted once."""
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        train: Split,
-        held_out: Split,
-        out: Path | None,
-        work: Path,
-        echo: Echo,
-    ) -> None:
+    def __init__(self, recipe: Recipe, train: Split, held_out: Split, place: Workplace) -> None:
         self.options = o = from_table(Options, recipe.options, f"[options] of {recipe.name}")
         if o.solver not in SOLVERS:
             raise unknown_name(f"solver in recipe {recipe.name}", o.solver, SOLVERS)
         network, self.backbone = frozen(
             o.backbone,
-            out,
+            place.out,
             lambda r: r.network(DINOv2),
             lambda card: construct(DINOv2, o.network, f"[options.network] of {recipe.name}"),
         )
@@ -154,8 +145,7 @@ class ProbeTask:
             encoder=self.backbone,
             crops=Crops(o.image_size, o.max_short_side, flips=o.official, resized=o.official),
             seed=recipe.seed,
-            work=work,
-            echo=echo,
+            place=place,
         )
         count = 1 if o.solver == "logistic" else o.views
         self.features = views.of(train, count)  # [F] of each view and image
@@ -174,7 +164,7 @@ class ProbeTask:
                     "logistic regression is solved and not trained",
                     hint="set learning_rate = 0 and steps = 1",
                 )
-            self._solve(echo)
+            self._solve(place.echo)
 
     def _solve(self, echo: Echo) -> None:
         from sklearn.linear_model import LogisticRegression

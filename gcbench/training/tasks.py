@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -57,14 +58,27 @@ class Task(Protocol):
         """What the card should say beyond the recipe, such as digests of other weights used."""
 
 
-def build_task(
-    recipe: Recipe, train: Split, held_out: Split, out: Path | None, work: Path, echo: Echo
-) -> Task:
-    """The task that a recipe names; networks trained before are found as :func:`frozen` says."""
+@dataclass(frozen=True)
+class Workplace:
+    """Where a task finds networks that are trained already, and keeps what they encode.
+
+    Attributes:
+        out: of the networks, see :func:`frozen`.
+        work: of what they encode.
+        echo: told how encoding gets on.
+    """
+
+    out: Path | None
+    work: Path
+    echo: Echo
+
+
+def build_task(recipe: Recipe, train: Split, held_out: Split, place: Workplace) -> Task:
+    """The task that a recipe names."""
     module, name = TASKS[recipe.task].split(":")
     kind = getattr(import_module(f"gcbench.training.{module}"), name)
-    folders = (out, work, echo) if recipe.task in ENCODED_TASKS else ()
-    task: Task = kind(recipe, train, held_out, *folders)
+    places = (place,) if recipe.task in ENCODED_TASKS else ()
+    task: Task = kind(recipe, train, held_out, *places)
     return task
 
 

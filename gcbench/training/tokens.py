@@ -8,7 +8,6 @@ for every sample of every step, or takes the raster order; LlamaGen's GPT has no
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from gcbench.training.accuracy import accuracies
 from gcbench.training.crops import Crops
 from gcbench.training.data import Split, paired
 from gcbench.training.recipe import Recipe, from_table
-from gcbench.training.tasks import Batch, Echo, frozen
+from gcbench.training.tasks import Batch, Workplace, frozen
 from gcbench.training.tokenizer import released_tokenizer, tokenizer_of
 from gcbench.training.views import Views, joined
 
@@ -71,15 +70,7 @@ class Options:
 class RandARTask:
     """Cross-entropy of every token given those visited before it."""
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        train: Split,
-        held_out: Split,
-        out: Path | None,
-        work: Path,
-        echo: Echo,
-    ) -> None:
+    def __init__(self, recipe: Recipe, train: Split, held_out: Split, place: Workplace) -> None:
         self.recipe = recipe
         self.options = options = from_table(Options, recipe.options, f"[options] of {recipe.name}")
         if options.order not in ("random", "raster"):
@@ -94,7 +85,7 @@ class RandARTask:
             )
         self.model = self.build()
         self.module: nn.Module = self.model
-        vq, self.tokenizer = frozen(options.tokenizer, out, tokenizer_of, released_tokenizer)
+        vq, self.tokenizer = frozen(options.tokenizer, place.out, tokenizer_of, released_tokenizer)
         self.vq = vq
         views = Views(
             kind="tokens",
@@ -102,8 +93,7 @@ class RandARTask:
             encoder=self.tokenizer,
             crops=Crops(options.image_size, options.max_short_side, options.flips),
             seed=recipe.seed,
-            work=work,
-            echo=echo,
+            place=place,
         )
         if options.pairs:
             size, seed = options.image_size, recipe.seed

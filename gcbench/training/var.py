@@ -7,7 +7,6 @@ only, and makes the transformer's input from them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from gcbench.nets.var_vqvae import VQVAE
 from gcbench.training.crops import Crops
 from gcbench.training.data import Split
 from gcbench.training.recipe import Recipe, from_table
-from gcbench.training.tasks import Batch, Echo, frozen
+from gcbench.training.tasks import Batch, Workplace, frozen
 from gcbench.training.views import Views
 
 _EVALUATED_AT_ONCE = 50  # images; times the classes, sequences
@@ -52,19 +51,11 @@ class Options:
 class VARTask:
     """Cross-entropy of every code of every scale given the coarser scales."""
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        train: Split,
-        held_out: Split,
-        out: Path | None,
-        work: Path,
-        echo: Echo,
-    ) -> None:
+    def __init__(self, recipe: Recipe, train: Split, held_out: Split, place: Workplace) -> None:
         self.options = options = from_table(Options, recipe.options, f"[options] of {recipe.name}")
         self.model = recipe.network(VAR)
         self.module: nn.Module = self.model
-        vqvae, self.tokenizer = frozen(options.tokenizer, out, lambda r: r.network(VQVAE))
+        vqvae, self.tokenizer = frozen(options.tokenizer, place.out, lambda r: r.network(VQVAE))
         _check(recipe.name, self.model, vqvae)
         views = Views(
             kind="codes",
@@ -72,8 +63,7 @@ class VARTask:
             encoder=self.tokenizer,
             crops=Crops(options.image_size, options.max_short_side),
             seed=recipe.seed,
-            work=work,
-            echo=echo,
+            place=place,
         )
         self.tokens = views.of(train, options.views)  # [L] of each view and image
         self.labels = torch.from_numpy(np.asarray(train.labels))  # [n]

@@ -31,7 +31,7 @@ from gcbench.store import atomic_path, write_json
 from gcbench.streams import stream
 from gcbench.training.crops import Crops
 from gcbench.training.data import Split, as_rgb
-from gcbench.training.tasks import Echo, encoding_device
+from gcbench.training.tasks import Workplace, encoding_device
 
 SHARD = 2048  # images
 _POLL_SECONDS = 0.5
@@ -74,8 +74,7 @@ class Views:
         encoder: name and sha256 of the encoder's weights.
         crops: what the views show of an image.
         seed: of the random crops.
-        work: the folder.
-        echo: told of every shard that is encoded here.
+        place: the folder that holds them, and what is told of every shard that is encoded here.
         threads: that decode and crop images; by default one per core.
     """
 
@@ -84,8 +83,7 @@ class Views:
     encoder: dict[str, str]
     crops: Crops
     seed: int
-    work: Path
-    echo: Echo
+    place: Workplace
     threads: int = field(default_factory=lambda: len(usable_cores()))
 
     def of(self, split: Split, count: int, first: int | None = None) -> Encoded:
@@ -110,7 +108,7 @@ class Views:
             "shard": SHARD,
         }
         name = hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]
-        folder = self.work / f"{self.kind}-{name}"
+        folder = self.place.work / f"{self.kind}-{name}"
         pieces = range(0, size, SHARD)
         files = [
             [folder / f"view-{view:02d}-{start // SHARD:05d}.safetensors" for start in pieces]
@@ -141,7 +139,7 @@ class Views:
                         busy.append(file)
                         continue
                     if not file.exists():
-                        self.echo(f"{self.kind}: shard {number[file]} of {len(wanted)}")
+                        self.place.echo(f"{self.kind}: shard {number[file]} of {len(wanted)}")
                         values = wanted[file]()
                         with atomic_path(file) as temporary:
                             save_file({"values": values}, temporary)

@@ -18,6 +18,7 @@ from gcbench.training import train
 from gcbench.training.aligned import REGTask, REPATask, misalignment, standardised, teacher_tokens
 from gcbench.training.data import as_rgb, random_view, read_split
 from gcbench.training.recipe import read_recipe
+from gcbench.training.tasks import Workplace
 from gcbench.training.views import Encoded
 
 ENCODER = """
@@ -100,8 +101,8 @@ def task_of(recipe_of, folder, data_root):
         split = read_split(data_root / "fashion-mnist")
         torch.manual_seed(0)
         recipe = read_recipe(str(recipe_of(family, changes)))
-        folders = (folder / "out", folder / "work")
-        task = KINDS[family][0](recipe, split.cut(0, 64), split.cut(64, 80), *folders, print)
+        place = Workplace(folder / "out", folder / "work", print)
+        task = KINDS[family][0](recipe, split.cut(0, 64), split.cut(64, 80), place)
         for parameter in task.model.parameters():
             torch.nn.init.normal_(parameter, std=0.2)
         return task

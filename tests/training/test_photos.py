@@ -9,10 +9,7 @@ from gcbench.errors import GcbenchError
 from gcbench.training.data import as_rgb, centre_view, training_splits
 from gcbench.training.recipe import read_recipe
 
-
-@pytest.fixture(autouse=True)
-def no_config(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+pytestmark = pytest.mark.usefixtures("no_config")
 
 
 @pytest.fixture(scope="session")

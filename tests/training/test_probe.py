@@ -14,6 +14,7 @@ from gcbench.training.data import as_rgb, centre_view, read_split
 from gcbench.training.optim import build_optimizers, schedule
 from gcbench.training.probe import Kind, ProbeTask
 from gcbench.training.recipe import OptimizerSpec, read_recipe
+from gcbench.training.tasks import Workplace
 
 ENCODER = """
 task = "dino"
@@ -79,9 +80,9 @@ def build(files, data_root, tmp_path):
         for old, new in replaced.items():
             text = text.replace(f"{old} = ", f"{old} = {new} # ")
         files.write_text(text)
-        folders = (tmp_path / "out", tmp_path / "work")
+        place = Workplace(tmp_path / "out", tmp_path / "work", lambda line: None)
         parts = split.cut(0, 64), split.cut(64, 80)
-        return ProbeTask(read_recipe(str(files)), *parts, *folders, lambda line: None)
+        return ProbeTask(read_recipe(str(files)), *parts, place)
 
     return task
 

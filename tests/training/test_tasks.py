@@ -10,6 +10,7 @@ from gcbench.training import train
 from gcbench.training.classifier import Classifier
 from gcbench.training.data import as_rgb, centre_view, read_split
 from gcbench.training.recipe import read_recipe
+from gcbench.training.tasks import Workplace
 from gcbench.training.tokenizer import Tokenizer
 from gcbench.training.tokens import LlamaGenTask, RandARTask
 
@@ -26,8 +27,8 @@ def randar(recipe_file, data_root, split, tmp_path):
 
     def build(replace=None, echo=lambda line: None, kind=RandARTask):
         recipe = read_recipe(str(recipe_file("randar", replace)))
-        folders = (tmp_path / "out", tmp_path / "work")
-        return kind(recipe, split.cut(0, 64), split.cut(64, 80), *folders, echo)
+        place = Workplace(tmp_path / "out", tmp_path / "work", echo)
+        return kind(recipe, split.cut(0, 64), split.cut(64, 80), place)
 
     return build
 

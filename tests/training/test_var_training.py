@@ -12,6 +12,7 @@ from gcbench.training import train
 from gcbench.training.data import as_rgb, read_split
 from gcbench.training.multiscale import MultiScaleTokenizer
 from gcbench.training.recipe import read_recipe
+from gcbench.training.tasks import Workplace
 from gcbench.training.var import VARTask
 
 CODES = 1 + 4 + 16 + 64
@@ -34,9 +35,8 @@ def var(recipe_file, data_root, split, tmp_path):
 
     def build(replace=None, echo=lambda line: None):
         recipe = read_recipe(str(recipe_file("var", replace)))
-        return VARTask(
-            recipe, split, split.cut(0, 16), tmp_path / "out", tmp_path / "out/work", echo
-        )
+        place = Workplace(tmp_path / "out", tmp_path / "out/work", echo)
+        return VARTask(recipe, split, split.cut(0, 16), place)
 
     return build
 

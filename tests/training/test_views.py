@@ -13,6 +13,7 @@ from gcbench.streams import stream
 from gcbench.training import views as views_module
 from gcbench.training.crops import Crops, random_resized, resized_centre
 from gcbench.training.data import Split, as_rgb, centre_view, random_view
+from gcbench.training.tasks import Workplace
 from gcbench.training.views import Encoded, Views, joined
 
 
@@ -32,8 +33,7 @@ def views(tmp_path):
             "encoder": {"name": "mean", "sha256": "0"},
             "crops": Crops(8, 10),
             "seed": 3,
-            "work": tmp_path / folder,
-            "echo": lines.append,
+            "place": Workplace(None, tmp_path / folder, lines.append),
             "threads": 2,
         }
         return Views(**{**chosen, **changes}), lines
