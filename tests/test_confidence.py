@@ -121,6 +121,16 @@ def test_race_has_no_posterior(plan_toy):
         calibration_table([planned.run])
 
 
+def test_reliability_figure_has_a_panel_per_classifier_and_no_empty_one():
+    runs = Store(ROOT / "results" / "mini").runs()
+    shown = [panel for panel in reliability_curves(runs, "mini").axes if panel.get_visible()]
+    kinds = {
+        (r.spec["method"], r.spec["variant"]) for r in runs if r.spec["benchmark"] == "mini-val"
+    }
+    assert len(shown) == len(kinds)
+    assert all(panel.get_title() for panel in shown)
+
+
 def test_reliability_figure_is_the_same_each_time(tmp_path):
     runs = Store(ROOT / "results" / "mini").runs()
     written = [save(reliability_curves(runs, "mini"), tmp_path / name) for name in "ab"]

@@ -139,7 +139,8 @@ def reliability_curves(runs: Sequence[Run], suite: str) -> Figure:
     down = -(-len(chosen) // across)
     with sns.axes_style("whitegrid"), sns.plotting_context("paper"):
         figure = Figure(figsize=(1.8 * across + 0.6, 2.1 * down + 0.5), layout="constrained")
-        panels = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True).flat
+        grid = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
+    panels = grid.flatten()
     colour = sns.color_palette("colorblind")[0]
     for panel, run in zip(panels, chosen, strict=False):
         curve = reliability(*log_posteriors(run))
@@ -147,7 +148,7 @@ def reliability_curves(runs: Sequence[Run], suite: str) -> Figure:
         variant = "" if run.spec["variant"] == "mini" else f":{run.spec['variant']}"
         title = f"{run.spec['method']}{variant}, K = {run.spec['trials']}\nECE {curve.error:.3f}"
         panel.set_title(title, fontsize=8)
-    for panel in list(panels)[len(chosen) :]:
+    for panel in panels[len(chosen) :]:
         panel.set_visible(False)
     figure.supxlabel(f"confidence (highest posterior) on {benchmark}", fontsize=9)
     figure.supylabel("accuracy", fontsize=9)
