@@ -164,6 +164,11 @@ class DATTask:
         joint.separation.zero_()
         joint.counted.zero_()
 
+    def last_stage(self) -> None:
+        """Goes on to where a step costs most, for what measures costs."""
+        self.joint.dual.fill_(True)
+        self.joint.contrast_steps.fill_(self.options.contrast_steps)
+
     def evaluate(self, last: bool) -> dict[str, float]:
         """Accuracy of the held-out images, and of the first ones under attack."""
         device = self.joint.separation.device

@@ -7,13 +7,15 @@ import time
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from gcbench.errors import GcbenchError
 from gcbench.streams import stream
@@ -166,6 +168,8 @@ def _measured(recipe: Recipe, images: int, work: Path, device: torch.device) -> 
     started = time.perf_counter()
     task = _task(recipe, images, work)
     building = time.perf_counter() - started
+    if hasattr(task, "last_stage"):
+        task.last_stage()
     module = task.module.to(device).train()
     optimizers = build_optimizers(module, recipe.optimizer)
     batch = task.batch(torch.arange(images), stream("estimate"))
@@ -174,7 +178,7 @@ def _measured(recipe: Recipe, images: int, work: Path, device: torch.device) -> 
     step = _Step(task, optimizers, recipe.precision == "bf16", batch, device)
     kept = _Kept(module)
     # Fused attention is not counted, so the operations are counted without.
-    with kept.watched(), FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+    with kept.watched(), _Operations() as counter, sdpa_kernel(SDPBackend.MATH):
         step()
     for hook in hooks:
         hook.remove()
@@ -191,7 +195,7 @@ def _measured(recipe: Recipe, images: int, work: Path, device: torch.device) -> 
         optimizer_bytes=sum(sizes),
         activation_bytes=kept.bytes,
         seconds=seconds,
-        flops=counter.get_total_flops(),
+        flops=counter.total,
         tokens=recipe.model.get("block_size", max(tokens, default=0)),
         building=building,
     )
@@ -246,6 +250,24 @@ class _Step:
     def _wait(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+
+
+class _Operations(TorchDispatchMode):
+    """Floating-point operations of matrix products and convolutions.
+
+    ``FlopCounterMode`` also says which module they belong to, and with that it does not allow
+    gradients of the input, which adversarial training takes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if (count := flop_registry.get(func._overloadpacket)) is not None:
+            self.total += count(*args, **(kwargs or {}), out_val=result)
+        return result
 
 
 class _Kept:
