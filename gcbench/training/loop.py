@@ -93,7 +93,7 @@ def _unfuse_attention(module: nn.Module) -> None:
     """
     for part in module.modules():
         if hasattr(part, "fused_attn"):
-            part.fused_attn = False
+            setattr(part, "fused_attn", False)  # noqa: B010
 
 
 class Trainer:
