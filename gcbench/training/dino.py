@@ -45,6 +45,7 @@ class Options:
         student_temperature, teacher_temperature: of the softmax over prototypes.
         teacher_momentum: of the average of students; it rises to 1 along a cosine.
         centre_momentum: of the average of the teacher's outputs.
+        spread: weight of :func:`crowding` of the student's class tokens in the loss; DINOv2's 0.1.
         neighbours: k of the evaluation, a vote of the nearest training images.
         gallery: how many training images may vote, the first ones.
         evaluated_images: held-out images that are classified so, the first ones.
@@ -62,6 +63,7 @@ class Options:
     teacher_temperature: float = 0.04
     teacher_momentum: float = 0.992
     centre_momentum: float = 0.9
+    spread: float = 0.0
     neighbours: int = 20
     gallery: int = 10_000
     evaluated_images: int = 1000
@@ -74,10 +76,11 @@ class _Branch(nn.Module):
         super().__init__()
         self.backbone, self.head = backbone, head
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Class tokens ``[B, D]`` and what the head makes of them ``[B, P]``."""
         ((_, token),) = self.backbone.last_blocks(images, 1)
         y: Tensor = self.head(token)
-        return y.float()
+        return token.float(), y.float()
 
 
 class _Pair(nn.Module):
@@ -126,20 +129,23 @@ class DINOTask:
         o, pair = self.options, self.pair
         views = as_rgb(large.flatten(0, 1))  # [2B, 3, H, W]
         with torch.no_grad():
-            targets = pair.teacher(views)
+            _, targets = pair.teacher(views)
             pair.output_sum += targets.mean(dim=0)
             pair.batches += 1
             targets = ((targets - pair.centre) / o.teacher_temperature).softmax(dim=1)
             targets = targets.unflatten(0, (2, -1))  # [2, B, P]
-        outputs = pair.student(views).unflatten(0, (2, -1))
+        tokens, outputs = pair.student(views)
+        outputs = outputs.unflatten(0, (2, -1))
         if len(small):
-            local = pair.student(as_rgb(small.flatten(0, 1))).unflatten(0, (len(small), -1))
-            outputs = torch.cat([outputs, local])  # [2 + L, B, P]
+            _, local = pair.student(as_rgb(small.flatten(0, 1)))
+            outputs = torch.cat([outputs, local.unflatten(0, (len(small), -1))])  # [2 + L, B, P]
         log_p = (outputs / o.student_temperature).log_softmax(dim=2)
         agreement = torch.einsum("tbp,sbp->ts", targets, log_p) / log_p.shape[1]  # [2, 2 + L]
         others = torch.ones_like(agreement, dtype=torch.bool)
         others[:, :2].fill_diagonal_(False)  # an image need not agree with itself
         loss = -agreement[others].mean()
+        if o.spread:
+            loss = loss + o.spread * sum(crowding(part) for part in tokens.chunk(2)) / 2
         entropy = -(targets * targets.clamp_min(1e-12).log()).sum(dim=2).mean()
         return {"loss": loss, "teacher_entropy": entropy}
 
@@ -184,6 +190,22 @@ class DINOTask:
 
     def notes(self) -> dict[str, Any]:
         return {}
+
+
+def crowding(tokens: Tensor) -> Tensor:
+    """KoLeo: minus the mean logarithm of the distance to the nearest other token, a scalar.
+
+    Source: facebookresearch/dinov2 ``loss/koleo_loss.py``; Sablayrolles et al. 2019.
+
+    Args:
+        tokens: ``[B, D]``; their lengths do not count.
+    """
+    with torch.autocast(tokens.device.type, enabled=False):
+        unit = F.normalize(tokens.float(), dim=1, eps=1e-8)
+        with torch.no_grad():
+            nearest = (unit @ unit.T).fill_diagonal_(-1).argmax(dim=1)
+        distance = (unit - unit[nearest] + 1e-8).norm(dim=1)
+        return -(distance + 1e-8).log().mean()
 
 
 def augmented(
