@@ -4,10 +4,9 @@ After a few blocks the tokens are projected and pulled towards what a frozen enc
 same crop without noise: its normalised patch tokens, by the mean negative cosine similarity. The
 encoder is run once over the views that training reads.
 
-The published encoders are given images of a size that makes their grid of patches SiT's. The
-embedded suite's sees 8 x 8 patches where SiT has 4 x 4 tokens; shrinking its images would put it
-off the sizes it was trained on, so its tokens are averaged over the 2 x 2 that a token of SiT
-covers. Published trainings average weights and drop classes; these follow ``mini-sit``.
+The published encoders are given images of a size that makes their grid of patches SiT's. Of an
+encoder with a finer grid tokens are averaged over the square that a token of SiT covers.
+Published trainings average weights and drop classes; these follow ``mini-sit``.
 
 Sources: sihyun-yu/REPA ``loss.py`` and ``train.py`` (Yu et al. 2025); End2End-Diffusion/iREPA
 ``ldm/train.py`` (Singh et al. 2025); Martinser/REG (Wu et al. 2025).

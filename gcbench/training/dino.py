@@ -2,8 +2,8 @@
 
 A student sees small and large crops, a teacher the large ones; the student learns to agree with the
 teacher on other crops of the image. The teacher is an average of students. Its outputs are centred
-and sharpened, which keeps it from giving every image the same answer. DINOv2's other losses (masked
-patches, KoLeo) are left out.
+and sharpened, which keeps it from giving every image the same answer; class tokens may be spread as
+DINOv2 does. Its loss of masked patches is left out.
 """
 
 from __future__ import annotations

@@ -1,5 +1,8 @@
 """Self-distillation: crops, the teacher's average, and what is agreed on."""
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +10,7 @@ from PIL import Image
 
 from gcbench.training import train
 from gcbench.training.data import read_split
-from gcbench.training.dino import DINOTask, augmented
+from gcbench.training.dino import DINOTask, augmented, crowding
 from gcbench.training.recipe import read_recipe
 
 TEXT = """
@@ -70,8 +73,8 @@ def test_loss_compares_every_other_crop_with_each_large_one(task):
     task.pair.centre.normal_()
     loss = task.losses(large, small)["loss"]
     views = [v[:, None].expand(-1, 3, -1, -1) / 127.5 - 1 for v in (*large, *small)]
-    teacher = [((task.pair.teacher(v) - task.pair.centre) / 0.04).softmax(1) for v in views[:2]]
-    student = [(task.pair.student(v) / 0.1).log_softmax(1) for v in views]
+    teacher = [((task.pair.teacher(v)[1] - task.pair.centre) / 0.04).softmax(1) for v in views[:2]]
+    student = [(task.pair.student(v)[1] / 0.1).log_softmax(1) for v in views]
     terms = [
         -(t * s).sum(1).mean()
         for i, t in enumerate(teacher)
@@ -80,6 +83,24 @@ def test_loss_compares_every_other_crop_with_each_large_one(task):
     ]
     assert len(terms) == 2 * 4
     torch.testing.assert_close(loss, torch.stack(terms).mean())
+
+
+def test_crowding_is_minus_the_mean_logarithm_of_the_distance_to_the_nearest():
+    angles = torch.tensor([0.0, 0.1, 1.0, 3.0])
+    lengths = torch.tensor([[1.0], [5.0], [0.3], [2.0]])
+    tokens = lengths * torch.stack([angles.cos(), angles.sin()], dim=1)
+    chords = [2 * math.sin(gap / 2) for gap in (0.1, 0.1, 0.9, 2.0)]
+    expected = -sum(math.log(chord) for chord in chords) / 4
+    torch.testing.assert_close(crowding(tokens), torch.tensor(expected), atol=1e-5, rtol=0)
+
+
+def test_spread_adds_the_crowding_of_the_large_crops(task):
+    large, small = crops(task)
+    plain = task.losses(large, small)["loss"]
+    task.options = replace(task.options, spread=0.5)
+    tokens = [task.pair.student(v[:, None].expand(-1, 3, -1, -1) / 127.5 - 1)[0] for v in large]
+    added = 0.5 * (crowding(tokens[0]) + crowding(tokens[1])) / 2
+    torch.testing.assert_close(task.losses(large, small)["loss"], plain + added)
 
 
 def test_gradients_reach_the_student_alone(task):
