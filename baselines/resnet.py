@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 DEPTHS = (18, 34, 50, 101, 152)
-MINI_DEPTHS = (18,)
+MINI_DEPTHS = (18, 34, 50)
 
 
 def _variant(depth: int) -> Variant:
