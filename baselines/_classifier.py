@@ -46,12 +46,17 @@ def imagenet_variant(
     )
 
 
-def mini_variant(weights: dict[str, str], note: str, name: str = "mini") -> Variant:
-    """A variant for the embedded images: grey, ADM centre crop at 32 px, in [-1, 1]."""
+def mini_variant(
+    weights: dict[str, str], note: str, name: str = "mini", *, from_zero: bool = False
+) -> Variant:
+    """A variant for the embedded images: grey, ADM centre crop at 32 px, in [-1, 1].
+
+    With `from_zero` they are in [0, 1].
+    """
     return Variant(
         name=name,
         label_space="fashion-10",
-        config={"image": {"grey": True}},
+        config={"image": {"grey": True, "from_zero": from_zero}},
         checkpoints={role: Shipped(file) for role, file in weights.items()},
         image_size=32,
         note=note,
@@ -85,7 +90,8 @@ class Classifier(DiscriminativeMethod):
     def preprocessing(self) -> str:
         image, size = self.config("image"), self.variant.image_size
         if "resize" not in image:
-            return f"{'grey, ' if image['grey'] else ''}adm-centre-crop-{size}"
+            grey = "grey, " if image["grey"] else ""
+            return f"{grey}adm-centre-crop-{size}{', in [0, 1]' if image.get('from_zero') else ''}"
         normalised = "imagenet mean/std" if image["normalised"] else "in [0, 1]"
         return f"resize-{image['resize']}-{image['interpolation']}-crop-{size}, {normalised}"
 
@@ -95,7 +101,8 @@ class Classifier(DiscriminativeMethod):
         config, size = self.config("image"), self.variant.image_size
         if "resize" not in config:
             image = luminance(image) if config["grey"] else image.convert("RGB")
-            return to_tensor(centre_crop(image, size))
+            pixels = to_tensor(centre_crop(image, size))
+            return (pixels + 1) / 2 if config.get("from_zero") else pixels
         from torchvision.transforms import v2
 
         # An image that is cropped already would lose its border a second time.

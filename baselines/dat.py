@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING, ClassVar
 from gcbench.checkpoint import published
 from gcbench.method import Variant
 
-from ._classifier import Classifier, imagenet_variant
+from ._classifier import Classifier, imagenet_variant, mini_variant
 
 if TYPE_CHECKING:
     from torch import nn
 
 
 class DAT(Classifier):
-    """The published ConvNeXt-L at 256 px; scores are its logits, one evaluation per image."""
+    """Scores are the logits, one evaluation per image."""
 
     name = "dat"
     family = "joint"
     summary = "joint energy model and classifier, trained adversarially"
     variants: ClassVar[tuple[Variant, ...]] = (
+        mini_variant({"model": "mini-dat"}, "ConvNeXt, narrow", from_zero=True),
         imagenet_variant(
             "convnext-l",
             {"model": {}},

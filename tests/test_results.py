@@ -48,6 +48,7 @@ def test_readme_shows_the_families_of_classifiers_and_what_they_cost():
         ("resnet", "mini-18", 1),
         ("resnet", "mini-34", 1),
         ("resnet", "mini-50", 1),
+        ("dat", "mini", 1),
     ],
 )
 def test_every_cell_of_the_mini_suite_is_measured_in_full(method, variant, trials, benchmark):
