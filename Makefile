@@ -15,6 +15,10 @@ test: install
 lint: install
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy gcbench baselines benchmarks
 
+comma := ,
+empty :=
+# What is trained on a shift: METHOD:mini-SHIFT-seedK of the methods, joined by commas, then the generative ones.
+seeded = $(subst $(empty) $(empty),$(comma),$(foreach m,$(1),$(foreach k,1 2 3,$(m):mini-$(2)-seed$(k)))),dit:mini-$(2),randar:mini-$(2)
 TOKENIZERS := mini-maskgit-vq,mini-vq,mini-var-vqvae
 TOKENS := --bench mini-val --subset first-50 --results results/mini
 # The committed measurements of the embedded suite, and what is made from them (some hours).
@@ -23,6 +27,9 @@ results: install
 	$(BIN)/gcbench run --method randar:mini-noise,randar:mini-maskgit --bench suite:mini --results results/mini
 	$(BIN)/gcbench run --method avarc --trials 3 --bench suite:mini --results results/mini
 	$(BIN)/gcbench run --method dit --bench mini-val --results results/mini
+	$(BIN)/gcbench run --method $(call seeded,erm rwy stitching,camelyon) --bench mini-camelyon-id,mini-camelyon-ood --results results/mini
+	$(BIN)/gcbench run --method $(call seeded,erm rwy stitching,celeba) --bench mini-celeba --results results/mini
+	$(BIN)/gcbench run --method $(call seeded,erm rwy,fmow) --bench mini-fmow-id,mini-fmow-ood --results results/mini
 	$(BIN)/gcbench tokenizer --tokenizer $(TOKENIZERS) --bench mini-val --results results/mini
 	$(BIN)/gcbench analyze --method randar-raster $(TOKENS)
 	$(BIN)/gcbench analyze --method randar --trials 20 $(TOKENS)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, ClassVar
 from gcbench.checkpoint import published
 from gcbench.method import Variant
 
-from ._diffusion import imagenet_variant
+from ._diffusion import imagenet_variant, mini_variant
+from ._shifts import shipped
 from .sit_repa import REPA
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class IREPA(REPA):
     name = "sit-irepa"
     summary = "REPA with a convolutional projector, on standardised latents"
     variants: ClassVar[tuple[Variant, ...]] = (
+        *shipped([mini_variant("mini-sit-irepa", "mini-sit-repa, iREPA's projector and features")]),
         irepa_variant("xl", "xl", "400 k steps; the paper does not name its teacher"),
     )
     statistics: LatentStatistics
@@ -55,8 +57,12 @@ class IREPA(REPA):
         from gcbench.nets.vae import LatentStatistics
 
         super().load()
-        statistics = LatentStatistics(**self.config("statistics"))
-        self.statistics = self.load_network("statistics", statistics)
+        if "statistics" in self.variant.checkpoints:
+            statistics = LatentStatistics(**self.config("statistics"))
+            self.statistics = self.load_network("statistics", statistics)
+        else:  # mini-vae's latents are standardised by its weights
+            statistics = LatentStatistics(self.autoencoder.latent_channels)
+            self.statistics = statistics.to(self.runtime.device)
 
     @property
     def latent_scale(self) -> torch.Tensor:

@@ -10,17 +10,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
-from gcbench.checkpoint import published
+from gcbench.checkpoint import Shipped, published
 from gcbench.errors import GcbenchError
 from gcbench.method import SampleKey, Trials, Variant, Work
 
-from ._diffusion import imagenet_variant
+from ._diffusion import imagenet_variant, mini_variant
+from ._shifts import shipped
 from .sit_repa import REPA
 
 if TYPE_CHECKING:
     import torch
 
-    from gcbench.nets.class_token import ClassToken
+    from gcbench.nets.class_token import ClassToken, EmbeddedClassToken
     from gcbench.nets.sit import REG as Network
 
 
@@ -34,16 +35,23 @@ def reg_variant(name: str, size: str, note: str) -> Variant:
     )
 
 
+def _mini_variant() -> Variant:
+    variant = mini_variant("mini-sit-reg", "mini-sit-repa with mini-dinov2's class token")
+    own = {"teacher": Shipped("mini-dinov2")}
+    return replace(variant, checkpoints={**variant.checkpoints, **own})
+
+
 class REG(REPA):
     """As REPA, with one more token."""
 
     name = "sit-reg"
     summary = "REPA that also denoises the class token of its teacher"
     variants: ClassVar[tuple[Variant, ...]] = (
+        *shipped([_mini_variant()]),
         reg_variant("xl", "xl", "its authors' release, 4 M steps"),
     )
     model: Network
-    teacher: ClassToken
+    teacher: ClassToken | EmbeddedClassToken
 
     def network(self) -> Network:
         from gcbench.nets.sit import REG as Network
@@ -51,10 +59,11 @@ class REG(REPA):
         return Network(**self.config("model"))
 
     def load(self) -> None:
-        from gcbench.nets.class_token import ClassToken
+        from gcbench.nets.class_token import ClassToken, EmbeddedClassToken
 
         super().load()
-        teacher = ClassToken(**self.config("teacher"))
+        own = isinstance(self.variant.checkpoints["teacher"], Shipped)
+        teacher = (EmbeddedClassToken if own else ClassToken)(**self.config("teacher"))
         if teacher.width != self.token_width:
             raise GcbenchError(
                 f"{self.name} ({self.variant.name}): the network takes class tokens of width "

@@ -13,7 +13,7 @@ from gcbench.diffusion import timestep_grid
 from gcbench.engine.grid import score_images
 from gcbench.errors import GcbenchError
 from gcbench.method import Runtime, SampleKey, Variant
-from gcbench.nets.class_token import ClassToken
+from gcbench.nets.class_token import ClassToken, EmbeddedClassToken
 from gcbench.nets.dit import DiT
 from gcbench.nets.sit import IREPA, REG, REPA, SiT
 from gcbench.nets.vae import VAE, LatentStatistics
@@ -266,6 +266,17 @@ def test_class_token_of_reg_is_noised_like_the_latent(make, images):
         velocity, _, _ = method.model.with_class_token(noisy, t, torch.tensor([2]), noisy_token)
     error = (noisy + (1 - t) * velocity - drawn["noise"][:1, 0]).square().sum()
     np.testing.assert_allclose(scores(method, images, 4)[0, 0, 2], -error, rtol=1e-5)
+
+
+def test_embedded_teacher_gives_the_class_token_that_training_reads():
+    from gcbench.training.aligned import teacher_tokens
+
+    torch.manual_seed(0)
+    shape = {"img_size": 16, "patch_size": 4, "embed_dim": 8, "depth": 1, "num_heads": 2}
+    teacher = randomised(EmbeddedClassToken(**shape))
+    batch = torch.randn(2, 3, 16, 16)
+    with torch.inference_mode():
+        torch.testing.assert_close(teacher(batch), teacher_tokens(teacher, batch, 2)[:, 0])
 
 
 def test_teacher_of_another_width_is_refused(make, files, registry):

@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
+from gcbench.nets.dinov2 import DINOv2
+
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
 
@@ -63,3 +65,17 @@ class ClassToken(nn.Module):
                 tensor = resample_abs_pos_embed(tensor, [side, side])
             renamed[f"vit.{name.removeprefix('vit.')}"] = tensor
         return renamed
+
+
+class EmbeddedClassToken(DINOv2):
+    """That of the embedded suite's encoder, which takes images as they are."""
+
+    @property
+    def width(self) -> int:
+        """z, the width of a class token."""
+        return int(self.embed_dim)
+
+    def forward(self, images: Tensor) -> Tensor:  # type: ignore[override]
+        """Images ``[B, 3, H, W]`` in [-1, 1] to class tokens ``[B, z]``."""
+        ((_, token),) = self.last_blocks(images, 1)
+        return token
