@@ -23,7 +23,7 @@ TOKENIZERS := mini-maskgit-vq,mini-vq,mini-var-vqvae
 TOKENS := --bench mini-val --subset first-50 --results results/mini
 # The committed measurements of the embedded suite, and what is made from them (some hours).
 results: install
-	$(BIN)/gcbench run --method randar,randar-raster,llamagen,var,vit,resnet:mini-18,resnet:mini-34,resnet:mini-50,dat --bench suite:mini --results results/mini
+	$(BIN)/gcbench run --method randar,randar-raster,llamagen,var,vit,resnet:mini-18,resnet:mini-34,resnet:mini-50,dinov2,dat --bench suite:mini --results results/mini
 	$(BIN)/gcbench run --method randar:mini-noise,randar:mini-maskgit --bench suite:mini --results results/mini
 	$(BIN)/gcbench run --method avarc --trials 3 --bench suite:mini --results results/mini
 	$(BIN)/gcbench run --method dit --bench mini-val --results results/mini

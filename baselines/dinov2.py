@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from gcbench.checkpoint import published, read_state_dict
+from gcbench.checkpoint import Shipped, published, read_state_dict
 from gcbench.errors import GcbenchError
 from gcbench.method import Variant
 
-from ._classifier import Classifier, imagenet_variant
+from ._classifier import Classifier, imagenet_variant, mini_variant
 
 if TYPE_CHECKING:
     import torch
@@ -51,6 +51,10 @@ class DINOv2(Classifier):
     name = "dinov2"
     summary = "self-supervised vision transformer with a linear probe"
     variants: ClassVar[tuple[Variant, ...]] = (
+        mini_variant(
+            {"model": "mini-dinov2", "probe": "mini-dinov2-probe"},
+            "4 blocks on patches of 4 x 4 pixels, trained without labels",
+        ),
         _paper("l"),
         _paper("xl"),
         imagenet_variant(
@@ -98,6 +102,9 @@ class DINOv2(Classifier):
         A probe of one's own may be any of the official grid: its width tells which.
         """
         read = dict(self.config("probe"))
+        weights = self.variant.checkpoints["probe"]
+        if "blocks" not in read and isinstance(weights, Shipped):
+            read |= weights.card()["chosen"]
         own = self.runtime.checkpoint_files.get("probe")
         if own is not None and "weight" in (tensors := read_state_dict(own)):
             parts, left = divmod(tensors["weight"].shape[1], self.config("model")["embed_dim"])

@@ -82,11 +82,30 @@ def test_images_are_prepared_as_torchvision_does(registry, photo, name, variant,
 
 
 def test_dat_reads_images_from_zero_to_one_without_normalisation(registry, photo):
-    image = method(registry, "dat").preprocess(photo)
+    image = method(registry, "dat", "convnext-l").preprocess(photo)
     assert image.shape == (3, 256, 256)
     assert 0 <= image.min() < 0.1
     assert 0.9 < image.max() <= 1
-    assert method(registry, "dat").preprocessing == "resize-292-bicubic-crop-256, in [0, 1]"
+    assert (
+        method(registry, "dat", "convnext-l").preprocessing
+        == "resize-292-bicubic-crop-256, in [0, 1]"
+    )
+
+
+def test_embedded_images_of_dat_are_those_of_the_others_moved_to_zero_and_one(registry, photo):
+    ours, others = method(registry, "dat", "mini"), method(registry, "vit", "mini")
+    torch.testing.assert_close(2 * ours.preprocess(photo) - 1, others.preprocess(photo))
+    assert ours.preprocessing == f"{others.preprocessing}, in [0, 1]"
+
+
+def test_embedded_probe_reads_the_features_that_its_training_chose(registry):
+    ours = method(registry, "dinov2", "mini")
+    ours.load()
+    chosen = ours.variant.checkpoints["probe"].card()["chosen"]
+    batch = torch.randn(2, 3, 32, 32)
+    with torch.inference_mode():
+        features = ours.model.probe_features(batch, chosen["blocks"], chosen["average"])
+        torch.testing.assert_close(ours.logits(batch), ours.probe(features))
 
 
 def test_cropped_image_is_not_cropped_again(registry):
@@ -105,7 +124,9 @@ def test_wrapped_dat_checkpoint_loads(registry, tmp_path):
     network = DAT(**shape).eval()
     wrapped = {f"module.base_model.{k}": v for k, v in network.state_dict().items()}
     torch.save({**wrapped, "module.n_averaged": torch.tensor(7)}, tmp_path / "dat.pth")
-    ours = method(registry, "dat", config={"model": shape}, model=tmp_path / "dat.pth")
+    ours = method(
+        registry, "dat", "convnext-l", config={"model": shape}, model=tmp_path / "dat.pth"
+    )
     ours.load()
     batch = torch.rand(2, 3, 64, 64)
     with torch.inference_mode():
@@ -139,7 +160,7 @@ def probed(tmp_path):
 def test_dinov2_scores_are_those_of_the_probe_on_its_features(registry, probed):
     backbone, probe, files = probed
     config = {"model": TINY_BACKBONE, "probe": {"blocks": 2, "average": True, "classes": 5}}
-    ours = method(registry, "dinov2", config=config, **files)
+    ours = method(registry, "dinov2", "l", config=config, **files)
     ours.load()
     batch = torch.randn(3, 3, 48, 48)  # not the size that positions are stored for
     with torch.inference_mode():
@@ -157,7 +178,7 @@ def test_probe_of_the_official_grid_is_known_by_its_width(registry, tmp_path, bl
     save_file(probe.state_dict(), tmp_path / "probe.safetensors")
     config = {"model": shape, "probe": {"blocks": 4, "average": True, "classes": 5}}
     files = {role: tmp_path / f"{role}.safetensors" for role in ("model", "probe")}
-    ours = method(registry, "dinov2", config=config, **files)
+    ours = method(registry, "dinov2", "l", config=config, **files)
     ours.load()
     batch = torch.randn(2, 3, 32, 32)
     with torch.inference_mode():
@@ -168,13 +189,13 @@ def test_probe_of_the_official_grid_is_known_by_its_width(registry, tmp_path, bl
 def test_probe_of_more_blocks_than_the_backbone_has_is_refused(registry, probed):
     config = {"model": TINY_BACKBONE, "probe": {"blocks": 4, "average": True, "classes": 5}}
     with pytest.raises(GcbenchError, match="the probe reads 4 blocks, the backbone has 3"):
-        method(registry, "dinov2", config=config, **probed[2]).load()
+        method(registry, "dinov2", "l", config=config, **probed[2]).load()
 
 
 def test_probe_of_another_width_is_refused(registry, probed):
     config = {"model": TINY_BACKBONE, "probe": {"blocks": 1, "average": True, "classes": 5}}
     with pytest.raises(GcbenchError, match="does not fit LinearProbe"):
-        method(registry, "dinov2", config=config, **probed[2]).load()
+        method(registry, "dinov2", "l", config=config, **probed[2]).load()
 
 
 def test_features_follow_the_images_at_any_multiple_of_the_patch():
