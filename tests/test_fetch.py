@@ -138,7 +138,7 @@ def brought(tmp_path, monkeypatch):
 
 def test_what_can_only_be_brought_by_hand_says_what_to_do(registry, brought):
     with pytest.raises(GcbenchError, match="dat-convnext-l has to be brought by hand") as caught:
-        fetch(registry, "dat", echo=print)
+        fetch(registry, "dat:convnext-l", echo=print)
     for step in ("dropbox.com/scl/fo/81n3lxw5", "download model_bestfid.pth", "--checkpoint"):
         assert step in caught.value.hint
     assert "gcbench fetch dat-convnext-l --from FILE" in caught.value.hint
@@ -146,12 +146,12 @@ def test_what_can_only_be_brought_by_hand_says_what_to_do(registry, brought):
 
 def test_file_brought_by_hand_is_checked_and_kept(registry, brought, tmp_path):
     lines = []
-    fetch(registry, "dat", source=brought, echo=lines.append)
+    fetch(registry, "dat:convnext-l", source=brought, echo=lines.append)
     kept = tmp_path / "cache/checkpoints/dat-convnext-l.pth"
     assert lines == [str(kept)]
     assert published("dat-convnext-l").locate() == (kept, None)
     assert kept.read_bytes() == brought.read_bytes()
-    fetch(registry, "dat", echo=lines.append)
+    fetch(registry, "dat:convnext-l", echo=lines.append)
     assert lines == [str(kept)] * 2
 
 
@@ -181,7 +181,7 @@ def test_another_file_is_refused_and_nothing_is_kept(registry, brought, tmp_path
     if change == "gone":
         brought.unlink()
     with pytest.raises(GcbenchError, match=problem):
-        fetch(registry, "dat", source=brought, echo=print)
+        fetch(registry, "dat:convnext-l", source=brought, echo=print)
     assert not (tmp_path / "cache").exists()
 
 
@@ -209,7 +209,7 @@ def test_cache_that_cannot_be_written_is_one_clear_line(registry, brought, monke
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("GCBENCH_CACHE", str(tmp_path / "file"))
     with pytest.raises(GcbenchError, match="cannot be written") as caught:
-        fetch(registry, "dat", source=brought, echo=print)
+        fetch(registry, "dat:convnext-l", source=brought, echo=print)
     assert "GCBENCH_CACHE" in caught.value.hint
 
 
