@@ -48,6 +48,7 @@ def test_readme_shows_the_families_of_classifiers_and_what_they_cost():
         ("resnet", "mini-18", 1),
         ("resnet", "mini-34", 1),
         ("resnet", "mini-50", 1),
+        ("dinov2", "mini", 1),
         ("dat", "mini", 1),
     ],
 )
@@ -63,6 +64,26 @@ def test_every_cell_of_the_mini_suite_is_measured_in_full(method, variant, trial
     assert run.summary is not None
     assert run.summary["coverage"]["failures"] == {}
     assert run.summary["coverage"]["scored"] == len(run.spec["sample_ids"])
+
+
+@pytest.mark.parametrize(
+    ("shift", "benchmarks", "seeded"),
+    [
+        ("camelyon", ("mini-camelyon-id", "mini-camelyon-ood"), ("erm", "rwy", "stitching")),
+        ("celeba", ("mini-celeba",), ("erm", "rwy", "stitching")),
+        ("fmow", ("mini-fmow-id", "mini-fmow-ood"), ("erm", "rwy")),
+    ],
+)
+def test_every_classifier_trained_on_a_shift_is_measured_on_it(shift, benchmarks, seeded):
+    wanted = {(method, f"mini-{shift}-seed{seed}") for method in seeded for seed in (1, 2, 3)}
+    wanted |= {("dit", f"mini-{shift}"), ("randar", f"mini-{shift}")}
+    for benchmark in benchmarks:
+        runs = [run for run in RUNS if run.spec["benchmark"] == benchmark]
+        found = {(run.spec["method"], run.spec["variant"]) for run in runs}
+        assert found == wanted
+        for run in runs:
+            assert run.spec["subset"] == "full"
+            assert run.summary["coverage"]["scored"] == len(run.spec["sample_ids"])
 
 
 @pytest.mark.parametrize("run", RUNS + ANALYSES, ids=lambda run: run.name)
