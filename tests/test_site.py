@@ -178,7 +178,9 @@ def test_page_of_a_run_tells_what_how_cost_and_provenance(pages, run):
     told += [f"{summary['evaluations_per_image']:,}", f"--method {spec['method']}"]
     counted = summary["accuracy"][summary["metrics"]["at"]]
     told.append(f"{counted['correct']:,} of {counted['total']:,}")
-    told.append(f"{summary['metrics']['headline']['value']:.3f} [")
+    headline = summary["metrics"]["headline"]
+    how = "[" if headline["name"] == "accuracy" else f"({headline['name']})"
+    told.append(f"{headline['value']:.3f} {how}")
     for text in told:
         assert text in words
 
