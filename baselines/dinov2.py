@@ -53,7 +53,7 @@ class DINOv2(Classifier):
     variants: ClassVar[tuple[Variant, ...]] = (
         mini_variant(
             {"model": "mini-dinov2", "probe": "mini-dinov2-probe"},
-            "4 blocks on patches of 4 x 4 pixels, trained without labels",
+            "4 blocks on patches of 8 x 8 pixels, trained without labels",
         ),
         _paper("l"),
         _paper("xl"),

@@ -77,5 +77,4 @@ class EmbeddedClassToken(DINOv2):
 
     def forward(self, images: Tensor) -> Tensor:  # type: ignore[override]
         """Images ``[B, 3, H, W]`` in [-1, 1] to class tokens ``[B, z]``."""
-        ((_, token),) = self.last_blocks(images, 1)
-        return token
+        return self.probe_features(images, average=False)

@@ -22,7 +22,7 @@ from gcbench.streams import stream
 from gcbench.training.data import DATA, Split, training_splits
 from gcbench.training.optim import build_optimizers
 from gcbench.training.recipe import ENCODED_TASKS, Recipe
-from gcbench.training.tasks import Batch, Task, Workplace, build_task
+from gcbench.training.tasks import Batch, Task, Workplace, build_task, in_training
 
 # What a network's number of equal blocks is called, of the tasks whose networks have them.
 DEPTHS = {
@@ -170,7 +170,7 @@ def _measured(recipe: Recipe, images: int, work: Path, device: torch.device) -> 
     building = time.perf_counter() - started
     if hasattr(task, "last_stage"):
         task.last_stage()
-    module = task.module.to(device).train()
+    module = in_training(task.module, device).train()
     optimizers = build_optimizers(module, recipe.optimizer)
     batch = task.batch(torch.arange(images), stream("estimate"))
     batch = tuple(tensor.to(device) for tensor in batch)

@@ -33,7 +33,7 @@ from gcbench.training.processes import Processes
 from gcbench.training.publish import publish
 from gcbench.training.recipe import Recipe
 from gcbench.training.saving import Chosen, Progressed, load_checkpoint, save_checkpoint
-from gcbench.training.tasks import Batch, Task, Workplace, build_task
+from gcbench.training.tasks import Batch, Task, Workplace, build_task, in_training
 
 # Between evaluations, which may lie hours apart, a checkpoint is written as often.
 _SAVE_SECONDS = 900.0
@@ -86,16 +86,6 @@ def _can_compile(device: torch.device) -> bool:
     return device.type != "cpu" or any(shutil.which(name) for name in compilers)
 
 
-def _unfuse_attention(module: nn.Module) -> None:
-    """Lets timm's attention be plain products: torch's fused kernel is slow backwards on CPUs.
-
-    Of a few dozen tokens in bf16 it takes four times as long.
-    """
-    for part in module.modules():
-        if hasattr(part, "fused_attn"):
-            setattr(part, "fused_attn", False)  # noqa: B010
-
-
 class Trainer:
     """Steps, evaluations and checkpoints of one task."""
 
@@ -111,10 +101,7 @@ class Trainer:
         self.recipe, self.task, self.processes = recipe, task, processes
         self.batches, self.log = batches, log
         self.checkpoint = work / f"{recipe.name}.checkpoint.pt"
-        # Convolutions are a third faster so, on processors too.
-        task.module.to(processes.device).to(memory_format=torch.channels_last)
-        if processes.device.type == "cpu":
-            _unfuse_attention(task.module)
+        in_training(task.module, processes.device)
         self.optimizers = build_optimizers(task.module, recipe.optimizer)
         averaged = recipe.ema and processes.is_main
         self.average = WeightAverage(task.module, recipe.ema) if averaged else None

@@ -118,6 +118,21 @@ def frozen(
     return network, {"name": name, "sha256": expected or ""}
 
 
+def in_training(module: nn.Module, device: torch.device) -> nn.Module:
+    """The module on the device it is trained on, laid out for speed; its values stay.
+
+    Convolutions are a third faster in channels-last, on processors too. There timm's attention is
+    made of plain products: torch's fused kernel takes four times as long backwards, of a few dozen
+    tokens in bf16.
+    """
+    module.to(device).to(memory_format=torch.channels_last)
+    if device.type == "cpu":
+        for part in module.modules():
+            if hasattr(part, "fused_attn"):
+                setattr(part, "fused_attn", False)  # noqa: B010
+    return module
+
+
 def encoding_device() -> torch.device:
     """Where images are encoded: on the process's GPU where there is one."""
     if torch.cuda.is_available():
