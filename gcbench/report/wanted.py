@@ -127,15 +127,18 @@ def filling_runs(slots: Iterable[Slot | Gap]) -> list[tuple[Slot, list[str]]]:
 
 def _contained(method: str, variant: str, timesteps: int | None, trials: int) -> Sequence[int]:
     """The counts of trials whose results a run of `trials` trials holds, itself included."""
-    given = {} if timesteps is None else {"timesteps": timesteps}
-    design = instance(method, variant, Runtime(preprocessing=given)).design(trials)
+    design = instance(method, variant, timesteps).design(trials)
     return trial_ladder(trials) if design is None else [*design.nested, trials]
 
 
-def instance(method: str, variant: str, runtime: Runtime | None = None) -> Method:
-    """A shipped method, not loaded. Raises GcbenchError for an unknown name."""
+@cache
+def instance(method: str, variant: str, timesteps: int | None = None) -> Method:
+    """A shipped method, not loaded, one object per name: to count the operations of a network it
+    has to be built. Raises GcbenchError for an unknown name.
+    """
     cls = _registry().method(method)
-    return cls(cls.variant_named(variant), runtime or Runtime())
+    given = {} if timesteps is None else {"timesteps": timesteps}
+    return cls(cls.variant_named(variant), Runtime(preprocessing=given))
 
 
 @cache
