@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from gcbench.checkpoint import Shipped, published
@@ -82,6 +82,8 @@ class LatentDiffusion(GenerativeMethod):
     max_trials: ClassVar[int | None] = None
     autoencoder: VAE
     model: DiT
+    # Tokens [E, N, D] and conditions [E, D] to predictions [E, C, h, w].
+    predict: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
     @property
     @abstractmethod
@@ -104,6 +106,12 @@ class LatentDiffusion(GenerativeMethod):
             )
         self.autoencoder = self.load_network("autoencoder", autoencoder)
         self.model = self.load_network("model", model)
+        self.predict = self.model.prediction
+        if self.runtime.path == "compiled":
+            from gcbench.nets.kernels import can_compile, compiled_rows
+
+            if can_compile(self.runtime.device.partition(":")[0]):
+                self.predict = compiled_rows(self.model.prediction)
 
     @property
     def drawn_posterior(self) -> bool:
@@ -248,7 +256,7 @@ class LatentDiffusion(GenerativeMethod):
             time = self.model.t_embedder(torch.from_numpy(self.network_time(steps)).to(device))
             tokens = self.embed(noisy, seen, trials, work, alpha, sigma)  # [P, N, D]
             condition = time[pair] + self.model.y_embedder(work.classes.to(device))
-            prediction = self.model.prediction(tokens[pair], condition)  # [E, C, h, w]
+            prediction = self.predict(tokens[pair], condition)  # [E, C, h, w]
         found = self.process.noise(noisy[pair], prediction, alpha[pair])
         return -(found - noise[pair]).square().sum(dim=(1, 2, 3))
 

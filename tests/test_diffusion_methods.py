@@ -15,6 +15,7 @@ from gcbench.errors import GcbenchError
 from gcbench.method import Runtime, SampleKey, Variant
 from gcbench.nets.class_token import ClassToken, EmbeddedClassToken
 from gcbench.nets.dit import DiT
+from gcbench.nets.kernels import can_compile
 from gcbench.nets.sit import IREPA, REG, REPA, SiT
 from gcbench.nets.vae import VAE, LatentStatistics
 
@@ -70,7 +71,7 @@ def files(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def make(files, registry):
-    def call(name="dit", weights=None, protocol="independent", **options):
+    def call(name="dit", weights=None, protocol="independent", path="reference", **options):
         roles = ["model", *ROLES.get(name, ["autoencoder"])]
         variant = Variant(
             name="tiny",
@@ -87,7 +88,9 @@ def make(files, registry):
             image_size=16,
         )
         paths = {role: files[role] for role in roles[1:]} | {"model": files[weights or name]}
-        runtime = Runtime(protocol=protocol, checkpoint_files=paths, preprocessing=options)
+        runtime = Runtime(
+            protocol=protocol, checkpoint_files=paths, preprocessing=options, path=path
+        )
         method = registry.method(name)(variant, runtime)
         method.load()
         return method
@@ -127,6 +130,15 @@ def test_scores_do_not_depend_on_batches_or_neighbours(name, make, images):
     assert (whole < 0).all()
     close(scores(method, images, 4, batch_size=7), whole)
     close(scores(method, images, 4, rows=slice(1, 2)), whole[1:2])
+
+
+def test_compiled_path_gives_the_scores_of_the_reference_at_every_batch_size(make, images):
+    if not can_compile("cpu"):
+        pytest.skip("no C++ compiler here")
+    expected, compiled = scores(make("sit-reg"), images, 4), make("sit-reg", path="compiled")
+    assert compiled.predict != compiled.model.prediction
+    for batch_size in (1, 7, 1000):
+        close(scores(compiled, images, 4, batch_size=batch_size), expected)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

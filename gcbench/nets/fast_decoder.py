@@ -19,7 +19,7 @@ from torch import Tensor
 
 from gcbench.nets import decoder_parts as parts
 from gcbench.nets.decoder import Attention, TransformerBlock
-from gcbench.nets.kernels import can_compile, takes_onednn
+from gcbench.nets.kernels import can_compile, takes_onednn, two_at_least
 from gcbench.nets.sequences import Decoder, Sequences, blocks, class_tokens
 
 # Logits are made so many at a time, for memory and for the caches.
@@ -130,9 +130,9 @@ class FastDecoder:
         rope = of.rope.expand(len(of.x), -1, -1, -1)[:, :, None]  # [P, L, 1, hd/2, 2]
         x, first = of.x.float(), None
         if self.options.share_first_layer:
-            angles = (_two_at_least(t.contiguous()) for t in rope.unbind(-1))
+            angles = (two_at_least(t.contiguous()) for t in rope.unbind(-1))
             weights = self.layers[0].wqkv, self.layers[0].wo
-            first = self._run(parts.shared_attention, (_two_at_least(x), *angles), *weights)
+            first = self._run(parts.shared_attention, (two_at_least(x), *angles), *weights)
         size = len(pair) if x.is_cuda else max(4, STREAM_AT_ONCE // x[0].numel())
         chunks = -(-len(pair) // size)
         found = [
@@ -153,7 +153,7 @@ class FastDecoder:
         classes: Tensor,
     ) -> Tensor:
         count = len(pair)
-        pair, classes = _two_at_least(pair), _two_at_least(classes)
+        pair, classes = two_at_least(pair), two_at_least(classes)
         angles = tuple(t.contiguous() for t in rope[pair].unbind(-1))  # [E, L, 1, hd/2] each
         for index, layer in enumerate(self.layers):
             if index == 0 and first is not None:
@@ -214,7 +214,7 @@ class FastDecoder:
         chunks = zip(x.split(size), targets.split(size), strict=True)
         found = []
         for part, wanted in chunks:
-            inputs = (_two_at_least(part), _two_at_least(wanted))
+            inputs = (two_at_least(part), two_at_least(wanted))
             found.append(self._run(parts.rows_log_likelihood, inputs, self.head)[: len(part)])
         return torch.cat(found)
 
@@ -231,11 +231,6 @@ class FastDecoder:
 def _compile(part: Callable[..., Any]) -> Callable[..., Any]:
     compiled: Callable[..., Any] = torch.compile(part)
     return compiled
-
-
-def _two_at_least(x: Tensor) -> Tensor:
-    """Repeats a single row: compiled code is made for one row, or for any number from two."""
-    return x if len(x) > 1 else x.repeat_interleave(2, dim=0)
 
 
 def _halves(weight: Tensor, head_dim: int) -> Tensor:
