@@ -57,6 +57,22 @@ def test_rows_that_differ_in_size_alone_are_one_row_of_the_mini_suite():
     assert len(wanted(6, "mini").rows) == 5
 
 
+def test_diffusion_takes_a_coarser_grid_on_the_corruptions_of_the_mini_suite_and_nothing_else():
+    asked = wanted(2, "mini")
+    trials = {
+        (asked.rows[r][2], asked.columns[c]): slot.trials
+        for (r, c), slot in asked.cells()
+        if slot.trials > 1
+    }
+    coarse = ("mini-c-gauss", "mini-c-jpeg")
+    for (method, benchmark), count in trials.items():
+        if method in ("DiT", "SiT", "SiT + REPA"):
+            assert count == (20 if benchmark in coarse else 100)
+        else:
+            assert count == {"RandAR": 20, "A-VARC": 3}[method]
+    assert {slot.trials for _, slot in wanted(2, "imagenet").cells()} == {1, 3, 20, 250}
+
+
 @pytest.mark.parametrize("number", [1, 4, 5, 7, 8, 10])
 def test_tables_without_sizes_keep_the_papers_rows_in_the_mini_suite(number):
     assert wanted(number, "mini").rows == wanted(number, "imagenet").rows

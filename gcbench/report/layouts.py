@@ -14,7 +14,13 @@ from typing import Literal
 
 from gcbench.errors import GcbenchError, unknown_name
 from gcbench.report import slots
-from gcbench.report.slots import DIFFUSION_TIMESTEPS, MINI_TIMESTEPS, Gap, Slot
+from gcbench.report.slots import (
+    DIFFUSION_TIMESTEPS,
+    MINI_COARSE_TIMESTEPS,
+    MINI_TIMESTEPS,
+    Gap,
+    Slot,
+)
 
 Entries = tuple[str, ...]
 _MODEL_SIZE = re.compile(r"^(B|L|XL)/16$")
@@ -34,6 +40,7 @@ class Suite:
         stand_in_variant: the suite is a stand-in for ImageNet, with this one variant of each
             method in the place of the paper's model sizes.
         stand_in_trials: counts of trials that the suite takes in the place of the paper's.
+        coarser: by benchmark, counts that it takes in the place of the suite's.
     """
 
     prefix: str
@@ -43,6 +50,7 @@ class Suite:
     tables: tuple[int, ...] | None = None
     stand_in_variant: str | None = None
     stand_in_trials: Mapping[int, int] = field(default_factory=dict)
+    coarser: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
 
     @property
     def stand_in(self) -> bool:
@@ -81,12 +89,17 @@ class Suite:
 
     def adapt(self, slot: Slot) -> Slot:
         """The slot of the paper's names in the suite's names."""
-        return replace(
+        named = replace(
             slot,
-            benchmark=self.name(slot.benchmark),
             variant=self.variants.get(slot.variant, self.stand_in_variant or slot.variant),
             trials=self.stand_in_trials.get(slot.trials, slot.trials),
         )
+        return self.on(self.name(slot.benchmark), named)
+
+    def on(self, benchmark: str, slot: Slot) -> Slot:
+        """A slot of the suite on another of its benchmarks."""
+        trials = self.coarser.get(benchmark, {}).get(slot.trials, slot.trials)
+        return replace(slot, benchmark=benchmark, trials=trials)
 
 
 MINI_SHIFTS = {"camelyon17": "mini-camelyon", "celeba": "mini-celeba", "fmow": "mini-fmow"}
@@ -109,6 +122,10 @@ SUITES: Mapping[str, Suite] = {
         },
         stand_in_variant="mini",
         stand_in_trials={DIFFUSION_TIMESTEPS: MINI_TIMESTEPS},
+        coarser={
+            name: {MINI_TIMESTEPS: MINI_COARSE_TIMESTEPS}
+            for name in ("mini-c-gauss", "mini-c-jpeg")
+        },
     ),
 }
 
@@ -160,7 +177,9 @@ LAYOUTS: Mapping[int, Layout] = {
         block="size",
         remarks={
             "imagenet": "The paper names no depths of VAR and A-VARC, no noise draws of A-VARC: "
-            "taken are depths 16 and 20, and 3 draws."
+            "taken are depths 16 and 20, and 3 draws.",
+            "mini": f"Diffusion models: {MINI_TIMESTEPS} timesteps, {MINI_COARSE_TIMESTEPS} on "
+            "mini-c-gauss and mini-c-jpeg.",
         },
     ),
     3: Layout(

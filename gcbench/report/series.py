@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -92,7 +92,7 @@ def _classifiers(suite: str) -> dict[str, list[Slot]]:
                 label = named.setdefault((slot.method, slot.variant), _label(row, chosen))
                 slots.setdefault(label, slot)
     return {
-        label: [replace(slot, benchmark=chosen.name(name)) for name in BENCHMARKS]
+        label: [chosen.on(chosen.name(name), slot) for name in BENCHMARKS]
         for label, slot in slots.items()
     }
 

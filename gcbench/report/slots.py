@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-# Of a diffusion classifier: the paper's (section 5), and of the mini suite.
+# Of a diffusion classifier: the paper's (section 5), of the mini suite, and of its largest shifts.
 DIFFUSION_TIMESTEPS = 250
 MINI_TIMESTEPS = 100
+MINI_COARSE_TIMESTEPS = 20
 # Token orders of RandAR (section 5).
 ORDERS = 20
 # Noise draws of A-VARC, which the paper does not name: those of its authors' example.
