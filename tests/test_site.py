@@ -161,7 +161,7 @@ def test_every_table_figure_and_run_is_there(pages, site):
 
 
 def test_what_cannot_be_drawn_says_what_is_lacking(build, tmp_path):
-    build([r for r in RUNS if r.spec["benchmark"] == "mini-s"], tmp_path)
+    build([r for r in RUNS if r.spec["benchmark"] == "mini-s"][:1], tmp_path)
     words = Page(tmp_path / "figures.html").words
     assert "Figure 3. Token maps : no finished analysis of randar (mini) on mini-val" in words
     assert "gcbench analyze --method randar" in words
@@ -222,9 +222,9 @@ def test_gallery_shows_stored_answers_posteriors_and_maps(pages, registry, analy
 
 
 def test_equal_results_are_equal_bytes_and_an_older_site_leaves_nothing(build, tmp_path):
-    runs = [r for r in RUNS if r.spec["benchmark"] in ("mini-s", "mini-r")]
-    few = [r for r in runs if r.spec["benchmark"] == "mini-s"]
-    for out, order in (("one", few), ("two", runs), ("two", few[::-1])):
+    of = {name: [r for r in RUNS if r.spec["benchmark"] == name] for name in ("mini-s", "mini-r")}
+    few, older = of["mini-s"][:4], of["mini-r"][:1]
+    for out, order in (("one", few), ("two", older), ("two", few[::-1])):
         build(order, tmp_path / out)
     one, two = (
         {str(f.relative_to(root)): f.read_bytes() for f in root.rglob("*") if f.is_file()}
