@@ -13,7 +13,7 @@ from gcbench.checkpoint import ByHand, published
 from gcbench.method import Variant
 
 from ._diffusion import LatentDiffusion, imagenet_variant, mini_variant
-from ._shifts import MINI_SHIFTS, WILDS, shipped
+from ._shifts import MINI_SHIFTS, WILDS
 
 if TYPE_CHECKING:
     from gcbench.diffusion import Process
@@ -40,7 +40,7 @@ class DiT(LatentDiffusion):
     summary = "diffusion transformer, error of the predicted noise over timesteps"
     variants: ClassVar[tuple[Variant, ...]] = (
         mini_variant("mini-dit", "16 tokens of a 4 x 8 x 8 latent"),
-        *shipped(
+        *(
             mini_variant(f"mini-dit-{stem}", f"trained on mini-{stem}", f"mini-{stem}", space)
             for stem, space in MINI_SHIFTS.items()
         ),

@@ -12,7 +12,7 @@ from gcbench.errors import GcbenchError
 from gcbench.method import Runtime, SampleKey, TokenScores, Trials, Variant, Work
 from gcbench.streams import normal_draws
 
-from ._shifts import MINI_SHIFTS, WILDS, shipped
+from ._shifts import MINI_SHIFTS, WILDS
 from ._tokens import LlamaGenTokens, imagenet_variant, mini_variant
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class RandAR(LlamaGenTokens):
         mini_variant(
             "mini-randar-pairs", "two garments side by side", "pairs", "fashion-pairs-100"
         ),
-        *shipped(
+        *(
             mini_variant(f"mini-randar-{stem}", f"trained on mini-{stem}", f"mini-{stem}", space)
             for stem, space in MINI_SHIFTS.items()
         ),

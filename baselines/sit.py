@@ -13,7 +13,6 @@ from gcbench.checkpoint import published
 from gcbench.method import Variant
 
 from ._diffusion import LatentDiffusion, imagenet_variant, mini_variant
-from ._shifts import shipped
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +28,7 @@ class SiT(LatentDiffusion):
     name = "sit"
     summary = "scalable interpolant transformer, error of the noise along the straight path"
     variants: ClassVar[tuple[Variant, ...]] = (
-        *shipped([mini_variant("mini-sit", "16 tokens of a 4 x 8 x 8 latent")]),
+        mini_variant("mini-sit", "16 tokens of a 4 x 8 x 8 latent"),
         imagenet_variant("xl", "xl", published("sit-xl"), "its authors' release, 675 M parameters"),
     )
 

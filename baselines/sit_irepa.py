@@ -13,7 +13,6 @@ from gcbench.checkpoint import published
 from gcbench.method import Variant
 
 from ._diffusion import imagenet_variant, mini_variant
-from ._shifts import shipped
 from .sit_repa import REPA
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ class IREPA(REPA):
     name = "sit-irepa"
     summary = "REPA with a convolutional projector, on standardised latents"
     variants: ClassVar[tuple[Variant, ...]] = (
-        *shipped([mini_variant("mini-sit-irepa", "mini-sit-repa, iREPA's projector and features")]),
+        mini_variant("mini-sit-irepa", "mini-sit-repa, iREPA's projector and features"),
         irepa_variant("xl", "xl", "400 k steps; the paper does not name its teacher"),
     )
     statistics: LatentStatistics

@@ -15,7 +15,6 @@ from gcbench.errors import GcbenchError
 from gcbench.method import SampleKey, Trials, Variant, Work
 
 from ._diffusion import imagenet_variant, mini_variant
-from ._shifts import shipped
 from .sit_repa import REPA
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ class REG(REPA):
     name = "sit-reg"
     summary = "REPA that also denoises the class token of its teacher"
     variants: ClassVar[tuple[Variant, ...]] = (
-        *shipped([_mini_variant()]),
+        _mini_variant(),
         reg_variant("xl", "xl", "its authors' release, 4 M steps"),
     )
     model: Network

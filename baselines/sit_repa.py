@@ -11,7 +11,6 @@ from gcbench.checkpoint import published
 from gcbench.method import Variant
 
 from ._diffusion import LatentDiffusion, imagenet_variant, mini_variant
-from ._shifts import shipped
 
 if TYPE_CHECKING:
     from gcbench.diffusion import Process
@@ -24,7 +23,7 @@ class REPA(LatentDiffusion):
     name = "sit-repa"
     summary = "SiT aligned to the features of a self-supervised encoder"
     variants: ClassVar[tuple[Variant, ...]] = (
-        *shipped([mini_variant("mini-sit-repa", "mini-sit aligned to mini-dinov2")]),
+        mini_variant("mini-sit-repa", "mini-sit aligned to mini-dinov2"),
         imagenet_variant("xl", "xl", published("sit-xl-repa"), "its authors' release, 4 M steps"),
     )
 
