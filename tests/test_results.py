@@ -53,12 +53,23 @@ def test_readme_shows_the_families_of_classifiers_and_what_they_cost():
     ],
 )
 def test_every_cell_of_the_mini_suite_is_measured_in_full(method, variant, trials, benchmark):
+    check_measured_in_full(method, variant, trials, benchmark)
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS)
+@pytest.mark.parametrize("method", ["dit", "sit", "sit-repa", "sit-irepa", "sit-reg"])
+def test_every_diffusion_classifier_is_measured_in_full(method, benchmark):
+    check_measured_in_full(method, "mini", 20 if "-c-" in benchmark else 100, benchmark)
+
+
+def check_measured_in_full(method, variant, trials, benchmark):
     found = [
         run
         for run in RUNS
         if (run.spec["method"], run.spec["variant"]) == (method, variant)
         and run.spec["benchmark"] == benchmark
         and (run.spec["subset"], run.spec["trials"]) == ("full", trials)
+        and run.spec["protocol"] == "independent"
     ]
     (run,) = found
     assert run.summary is not None
