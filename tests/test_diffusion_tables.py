@@ -64,18 +64,18 @@ def general(table: Table) -> str:
 def test_a_cell_of_repeated_timesteps_takes_no_run_of_another_grid(store: Store) -> None:
     record(store, "dit", 200)
     found = cells(measured(store, 7))
-    assert found["DiT-XL", "200", "200", "1"].status == "full"
-    assert found["DiT-XL", "200", "100", "2"].status == "missing"
-    assert found["DiT-XL", "200", "50", "4"].status == "missing"
+    assert found["DiT", "200", "200", "1"].status == "full"
+    assert found["DiT", "200", "100", "2"].status == "missing"
+    assert found["DiT", "200", "50", "4"].status == "missing"
 
 
 def test_one_run_of_repeated_timesteps_fills_every_number_of_its_noises(store: Store) -> None:
     record(store, "dit", 200, timesteps=50)
     table = measured(store, 7)
     found = cells(table)
-    assert found["DiT-XL", "100", "50", "2"].status == "full"
-    assert found["DiT-XL", "200", "50", "4"].status == "full"
-    assert found["DiT-XL", "100", "100", "1"].status == "missing"
+    assert found["DiT", "100", "50", "2"].status == "full"
+    assert found["DiT", "200", "50", "4"].status == "full"
+    assert found["DiT", "100", "100", "1"].status == "missing"
     assert not table.rows[0].cells[0].footnotes
 
 
@@ -93,7 +93,7 @@ def test_missing_grids_are_named_and_the_commands_that_fill_them_known(store: St
 def test_one_run_fills_a_row_of_loss_weightings(store: Store) -> None:
     record(store, "dit", 100)
     table = measured(store, 8)
-    row = next(row for row in table.rows if row.entries == ("DiT-XL",))
+    row = next(row for row in table.rows if row.entries == ("DiT",))
     assert [c.label for c in table.columns] == ["Constant", "ELBO", "SNR-1", "Min-SNR-5", "FM-OT"]
     # The ELBO favours the steps near the data, where the scores are right; the other weightings
     # favour those near the noise, or nearly all alike.
@@ -103,5 +103,5 @@ def test_one_run_fills_a_row_of_loss_weightings(store: Store) -> None:
 def test_stand_ins_take_fewer_timesteps_than_the_paper(store: Store) -> None:
     record(store, "sit", 100)
     found = cells(measured(store, 10))
-    assert found[("SiT-XL",)].status == "full"
-    assert found[("SiT-XL + REPA",)].status == "missing"
+    assert found[("SiT",)].status == "full"
+    assert found[("SiT + REPA",)].status == "missing"

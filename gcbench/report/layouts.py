@@ -24,7 +24,7 @@ from gcbench.report.slots import (
 
 Entries = tuple[str, ...]
 _MODEL_SIZE = re.compile(r"^(B|L|XL)/16$")
-_SIZE_SUFFIX = re.compile(r" (B|L|XL)/16$")
+_SIZE_SUFFIX = re.compile(r" (B|L|XL)/16$|-XL(?= \+|$)")
 
 
 @dataclass(frozen=True)

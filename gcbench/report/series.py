@@ -101,10 +101,8 @@ def _label(row: Mapping[str, str], suite: Suite) -> str:
     """What a table's row is called where it stands alone."""
     if "tokenizer" in row:
         return f"RandAR ({row['tokenizer']})"
-    name = row["method"]
-    if suite.stand_in:
-        return name.replace("-XL", "")
-    return f"{name} {row['size']}" if "size" in row else name
+    sized = "size" in row and not suite.stand_in
+    return f"{row['method']} {row['size']}" if sized else row["method"]
 
 
 def _family(slot: Slot) -> str:
