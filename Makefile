@@ -19,9 +19,6 @@ comma := ,
 empty :=
 # What is trained on a shift: METHOD:mini-SHIFT-seedK of the methods, joined by commas, then the generative ones.
 seeded = $(subst $(empty) $(empty),$(comma),$(foreach m,$(1),$(foreach k,1 2 3,$(m):mini-$(2)-seed$(k)))),dit:mini-$(2),randar:mini-$(2)
-DIFFUSION := dit,sit,sit-repa,sit-irepa,sit-reg
-# Several noises at each timestep, on a quarter of the images.
-NOISES := --method dit --bench mini-val --subset first-50 --trials 200 --results results/mini
 TOKENIZERS := mini-maskgit-vq,mini-vq,mini-var-vqvae
 TOKENS := --bench mini-val --subset first-50 --results results/mini
 # The committed measurements of the embedded suite, and what is made from them (some hours).
@@ -29,12 +26,8 @@ results: install
 	$(BIN)/gcbench run --method randar,randar-raster,llamagen,var,vit,resnet:mini-18,resnet:mini-34,resnet:mini-50,dinov2,dat --bench suite:mini --results results/mini
 	$(BIN)/gcbench run --method randar:mini-noise,randar:mini-maskgit --bench suite:mini --results results/mini
 	$(BIN)/gcbench run --method avarc --trials 3 --bench suite:mini --results results/mini
-	$(BIN)/gcbench run --method $(DIFFUSION) --bench mini-val,mini-r,mini-s,mini-a --results results/mini
-	$(BIN)/gcbench run --method $(DIFFUSION) --bench mini-c-gauss,mini-c-jpeg --trials 20 --results results/mini
-	$(BIN)/gcbench run $(NOISES) --timesteps 50
-	$(BIN)/gcbench run $(NOISES) --timesteps 100
-	$(BIN)/gcbench run $(NOISES)
-	$(BIN)/gcbench run --method randar --bench mini-val --trials 4 --results results/mini
+	$(BIN)/gcbench run --method dit,sit,sit-repa,sit-irepa,sit-reg --bench mini-val,mini-r,mini-s,mini-a --results results/mini
+	$(BIN)/gcbench run --method dit,sit,sit-repa --bench mini-c-gauss,mini-c-jpeg --trials 20 --results results/mini
 	$(BIN)/gcbench run --method sit --bench mini-val --subset first-50 --protocol published --seed 42 --results results/mini
 	$(BIN)/gcbench run --method $(call seeded,erm rwy stitching,camelyon) --bench mini-camelyon-id,mini-camelyon-ood --results results/mini
 	$(BIN)/gcbench run --method $(call seeded,erm rwy stitching,celeba) --bench mini-celeba --results results/mini
