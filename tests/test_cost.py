@@ -95,7 +95,10 @@ def test_times_of_other_conditions_are_open_markers_and_named():
     conditions = {curve.conditions for s in SERIES for curve in s.curves.values()}
     opened = any("white" in [line.get_markerfacecolor() for line in a.lines] for a in figure.axes)
     assert opened == (len(conditions) > 1)
-    assert all(condition in figure.get_supxlabel() for condition in conditions)
+    note = " ".join(figure.get_supxlabel().split())
+    assert all(condition in note for condition in conditions)
+    (drawn,) = (t for t in figure.texts if t.get_text() == figure.get_supxlabel())
+    assert drawn.get_window_extent().x1 < figure.bbox.x1
 
 
 def test_the_figure_is_called_by_its_number_in_the_paper(gcbench, tmp_path):

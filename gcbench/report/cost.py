@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from gcbench.errors import GcbenchError
@@ -21,6 +22,9 @@ from gcbench.store import Run
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+# Characters of the note that fit beside each other.
+NOTE_WIDTH = 120
 
 
 def accuracy_cost(runs: Sequence[Run], suite: str) -> Figure:
@@ -94,4 +98,4 @@ def _note(found: Sequence[Series], usual: str) -> str:
         f"Seconds: {usual}.",
         *(f"Open markers: {conditions} ({', '.join(of)})." for conditions, of in others.items()),
     ]
-    return "\n".join(lines)
+    return "\n".join(part for line in lines for part in wrap(line, NOTE_WIDTH))
