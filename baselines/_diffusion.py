@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from gcbench.checkpoint import Shipped, published
@@ -82,8 +83,6 @@ class LatentDiffusion(GenerativeMethod):
     max_trials: ClassVar[int | None] = None
     autoencoder: VAE
     model: DiT
-    # Tokens [E, N, D] and conditions [E, D] to predictions [E, C, h, w].
-    predict: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
     @property
     @abstractmethod
@@ -106,12 +105,16 @@ class LatentDiffusion(GenerativeMethod):
             )
         self.autoencoder = self.load_network("autoencoder", autoencoder)
         self.model = self.load_network("model", model)
-        self.predict = self.model.prediction
+
+    @cached_property
+    def predict(self) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+        """Tokens [E, N, D] and conditions [E, D] to predictions [E, C, h, w], on the run's path."""
         if self.runtime.path == "compiled":
             from gcbench.nets.kernels import can_compile, compiled_rows
 
             if can_compile(self.runtime.device.partition(":")[0]):
-                self.predict = compiled_rows(self.model.prediction)
+                return compiled_rows(self.model.prediction)
+        return self.model.prediction
 
     @property
     def drawn_posterior(self) -> bool:
