@@ -5,6 +5,7 @@ Each is run on a few images of every benchmark of its label space.
 
 import re
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,11 @@ class Loaded:
         assert not failures
         self.images = list(images.values())
 
+    @cached_property
+    def whole(self):
+        """Of all images, classes and trials."""
+        return self.scores()
+
     def scores(self, rows=slice(None), classes=None, trials=None, batch_size=1000, seed=0):
         with torch.inference_mode():
             return score_images(
@@ -107,7 +113,7 @@ def test_card_is_complete(cls, variant):
 
 @on_every_method
 def test_scores_are_finite_and_have_the_contract_shape(loaded):
-    values = loaded.scores()
+    values = loaded.whole
     assert values.dtype == np.float32
     assert values.shape == (len(loaded.images), loaded.trials, len(loaded.classes))
     assert np.isfinite(values).all()
@@ -116,14 +122,13 @@ def test_scores_are_finite_and_have_the_contract_shape(loaded):
 @on_every_method
 def test_scores_do_not_depend_on_the_batch_size(loaded):
     for size in (1, 7):
-        close(loaded.scores(batch_size=size), loaded.scores())
+        close(loaded.scores(batch_size=size), loaded.whole)
 
 
 @on_every_method
 def test_scores_do_not_depend_on_the_other_images(loaded):
-    whole = loaded.scores()
     for row in range(len(loaded.images)):
-        close(loaded.scores(slice(row, row + 1)), whole[row : row + 1])
+        close(loaded.scores(slice(row, row + 1)), loaded.whole[row : row + 1])
 
 
 @on_every_method
@@ -131,7 +136,7 @@ def test_scores_do_not_depend_on_the_other_candidate_classes(loaded):
     if not isinstance(loaded.method, GenerativeMethod):
         pytest.skip("a discriminative method normalises over its candidates")
     some = loaded.classes[1::2]
-    close(loaded.scores(classes=some), loaded.scores()[:, :, 1::2])
+    close(loaded.scores(classes=some), loaded.whole[:, :, 1::2])
 
 
 @on_every_method
@@ -140,12 +145,12 @@ def test_smaller_runs_are_part_of_larger_ones(loaded):
     design = loaded.method.design(loaded.trials)
     smaller = {1: (0,)} if design is None else design.nested
     for trials, chosen in smaller.items():
-        close(loaded.scores(trials=trials), loaded.scores()[:, list(chosen)])
+        close(loaded.scores(trials=trials), loaded.whole[:, list(chosen)])
 
 
 @on_every_method
 def test_scores_repeat_bit_for_bit(loaded):
-    np.testing.assert_array_equal(loaded.scores(), loaded.scores())
+    np.testing.assert_array_equal(loaded.scores(), loaded.whole)
 
 
 @on_every_method
@@ -164,7 +169,7 @@ def test_scores_are_sums_over_tokens_that_fill_their_grids(loaded):
         drawn = method.trials(loaded.trials, loaded.keys, seed=0)
         (work,) = full_grid((len(latent), drawn.count), torch.tensor(loaded.classes), 10**6)
         found = method.token_scores(latent, drawn, work)
-    close(found.log_likelihood.sum(-1).cpu(), loaded.scores().flatten())
+    close(found.log_likelihood.sum(-1).cpu(), loaded.whole.flatten())
     tokens = sum(side**2 for side in method.token_sides)
     assert found.log_likelihood.shape == (len(work.classes), tokens)
     assert found.position.sort().values.tolist() == [list(range(tokens))] * len(work.image)
