@@ -75,7 +75,6 @@ def check_measured_in_full(method, variant, trials, benchmark):
         if (run.spec["method"], run.spec["variant"]) == (method, variant)
         and run.spec["benchmark"] == benchmark
         and (run.spec["subset"], run.spec["trials"]) == ("full", trials)
-        and run.spec["protocol"] == "independent"
     ]
     (run,) = found
     assert run.summary is not None

@@ -38,7 +38,7 @@ def tf32_products() -> Iterator[None]:
 
 
 def compiled_rows(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """The function of tensors ``[B, ...]``, compiled once for every B, row by row independent."""
+    """The function of tensors ``[B, ...]``, whose rows are independent, compiled for every B."""
     compiled = torch.compile(function)
 
     def call(*batch: Tensor) -> Tensor:

@@ -102,6 +102,8 @@ class Suite:
         return replace(slot, benchmark=benchmark, trials=trials)
 
 
+# Those of the mini suite that diffusion models take the coarser grid on.
+MINI_CORRUPTED = ("mini-c-gauss", "mini-c-jpeg")
 MINI_SHIFTS = {"camelyon17": "mini-camelyon", "celeba": "mini-celeba", "fmow": "mini-fmow"}
 
 SUITES: Mapping[str, Suite] = {
@@ -122,10 +124,7 @@ SUITES: Mapping[str, Suite] = {
         },
         stand_in_variant="mini",
         stand_in_trials={DIFFUSION_TIMESTEPS: MINI_TIMESTEPS},
-        coarser={
-            name: {MINI_TIMESTEPS: MINI_COARSE_TIMESTEPS}
-            for name in ("mini-c-gauss", "mini-c-jpeg")
-        },
+        coarser={name: {MINI_TIMESTEPS: MINI_COARSE_TIMESTEPS} for name in MINI_CORRUPTED},
     ),
 }
 
@@ -179,7 +178,7 @@ LAYOUTS: Mapping[int, Layout] = {
             "imagenet": "The paper names no depths of VAR and A-VARC, no noise draws of A-VARC: "
             "taken are depths 16 and 20, and 3 draws.",
             "mini": f"Diffusion models: {MINI_TIMESTEPS} timesteps, {MINI_COARSE_TIMESTEPS} on "
-            "mini-c-gauss and mini-c-jpeg.",
+            f"{' and '.join(MINI_CORRUPTED)}.",
         },
     ),
     3: Layout(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-# Of a diffusion classifier: the paper's (section 5), of the mini suite, and of its largest shifts.
+# Of a diffusion classifier: the paper's (section 5), of the mini suite, of its corrupted sets.
 DIFFUSION_TIMESTEPS = 250
 MINI_TIMESTEPS = 100
 MINI_COARSE_TIMESTEPS = 20
