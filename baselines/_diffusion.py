@@ -81,6 +81,8 @@ class LatentDiffusion(GenerativeMethod):
     # The published script's.
     default_trials = 100
     max_trials: ClassVar[int | None] = None
+    # That the network takes beside those of the latent.
+    further_tokens: ClassVar[int] = 0
     autoencoder: VAE
     model: DiT
 
@@ -289,7 +291,8 @@ class LatentDiffusion(GenerativeMethod):
         """Matrix products and attention of one pass over N tokens."""
         published = {"input_size": 32, "patch_size": 2, **SIZES["xl"]}
         model: Mapping[str, Any] = {**published, **self.config("model")}
-        dim, tokens = model["hidden_size"], (model["input_size"] // model["patch_size"]) ** 2
+        dim, side = model["hidden_size"], model["input_size"] // model["patch_size"]
+        tokens = side**2 + self.further_tokens
         per_layer = 24 * tokens * dim * dim + 4 * tokens * tokens * dim + 12 * dim * dim
         return float(model["depth"] * per_layer)
 

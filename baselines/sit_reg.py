@@ -49,6 +49,7 @@ class REG(REPA):
         _mini_variant(),
         reg_variant("xl", "xl", "its authors' release, 4 M steps"),
     )
+    further_tokens = 1
     model: Network
     teacher: ClassToken | EmbeddedClassToken
 

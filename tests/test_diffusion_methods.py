@@ -7,6 +7,8 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from gcbench.checkpoint import ByHand
 from gcbench.diffusion import timestep_grid
@@ -261,6 +263,17 @@ def test_published_variants_know_their_cost(registry):
     method = registry.method("dit")
     flops = method(method.variant_named("xl"), Runtime()).flops_per_evaluation()
     assert 0.99 < flops / (2 * 118.6e9) < 1.01
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_cost_is_that_of_the_blocks(make, images, name):
+    method = make(name)
+    # The CPU's fused attention is not counted.
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        scores(method, images, 2)
+    blocks = sum(counter.get_flop_counts()["DiTBlock"].values())
+    evaluations = len(images) * 2 * len(CLASSES)
+    assert blocks == evaluations * method.flops_per_evaluation()
 
 
 def test_class_token_of_reg_is_noised_like_the_latent(make, images):
