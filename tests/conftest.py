@@ -18,6 +18,9 @@ from gcbench.registry import Registry
 from gcbench.store import Run, Store
 from gcbench.strategy import EXHAUSTIVE, Strategy
 
+# Tests in several processes share the cores; what they start inherits it.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A property must not fail because the machine is busy.
 settings.register_profile("gcbench", deadline=None)
 settings.load_profile("gcbench")
