@@ -57,10 +57,12 @@ def drawings(
     from gcbench.report.token_figures import TOKEN_FIGURES
     from gcbench.report.tokenizers import tokenizer_robustness
     from gcbench.report.trials import accuracy_by_trials
+    from gcbench.report.weightings import accuracy_by_weighting
 
     suite_of(suite)  # Refuses an unknown one.
     of_runs = {
         "accuracy-by-trials": accuracy_by_trials,
+        "accuracy-by-weighting": accuracy_by_weighting,
         "accuracy-cost": accuracy_cost,
         "reliability": reliability_curves,
     }

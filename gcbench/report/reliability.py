@@ -156,11 +156,24 @@ def reliability_curves(runs: Sequence[Run], suite: str) -> Figure:
 
 
 def _one_per_method(runs: Sequence[Run]) -> list[Run]:
-    """Of every method and variant the run with the most images, then the most trials."""
+    """Of every method and variant the run with the most images, of the default protocol, seed 0
+    and fp32 before others, then the one with the most trials.
+    """
     best: dict[tuple[str, str], Run] = {}
-    for run in sorted(runs, key=lambda r: (-len(r.spec["sample_ids"]), -r.spec["trials"])):
+    for run in sorted(runs, key=_preference):
         best.setdefault((run.spec["method"], run.spec["variant"]), run)
     return [best[key] for key in sorted(best)]
+
+
+def _preference(run: Run) -> tuple[object, ...]:
+    spec = run.spec
+    return (
+        -len(spec["sample_ids"]),
+        spec["protocol"] != "independent",
+        spec["precision"] != "fp32",
+        spec["seed"],
+        -spec["trials"],
+    )
 
 
 def _draw(panel: Axes, curve: Reliability, colour: object) -> None:

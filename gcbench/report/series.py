@@ -69,14 +69,14 @@ def measured_series(runs: Sequence[Run], suite: str) -> list[Series]:
     """The classifiers of the paper's tables that finished runs of the suite are about."""
     measurements = Measurements(runs)
     found = []
-    for label, slots in _classifiers(suite).items():
+    for label, slots in classifiers(suite).items():
         curves = {slot.benchmark: curve for slot in slots if (curve := _curve(slot, measurements))}
         if curves:
-            found.append(Series(label, _family(slots[0]), curves))
+            found.append(Series(label, family_of(slots[0]), curves))
     return sorted(found, key=lambda series: FAMILIES.index(series.family))
 
 
-def _classifiers(suite: str) -> dict[str, list[Slot]]:
+def classifiers(suite: str) -> dict[str, list[Slot]]:
     """Label -> slots, one per benchmark, of every classifier in the tables.
 
     Tables leave out benchmarks that a figure shows where a classifier is measured on them.
@@ -105,7 +105,7 @@ def _label(row: Mapping[str, str], suite: Suite) -> str:
     return f"{row['method']} {row['size']}" if sized else row["method"]
 
 
-def _family(slot: Slot) -> str:
+def family_of(slot: Slot) -> str:
     return instance(slot.method, slot.variant).family
 
 

@@ -17,6 +17,14 @@ MINI_COARSE_TIMESTEPS = 20
 ORDERS = 20
 # Noise draws of A-VARC, which the paper does not name: those of its authors' example.
 SMOOTHING_DRAWS = 3
+# Of a diffusion classifier's losses, in the order of Table 8: the paper's name and the rule.
+WEIGHTINGS: Mapping[str, str] = {
+    "Constant": "mean",
+    "ELBO": "elbo",
+    "SNR-1": "inverse-snr",
+    "Min-SNR-5": "min-snr-5",
+    "FM-OT": "fm-ot",
+}
 # Trainings that the discriminative baselines of Table 6 are averaged over (section 6.6).
 TRAININGS = 3
 
@@ -154,15 +162,8 @@ def noises_per_timestep(row: Described, column: str) -> Slot:
 
 def loss_weighting(row: Described, column: str) -> Slot:
     """Table 8."""
-    rules = {
-        "Constant": "mean",
-        "ELBO": "elbo",
-        "SNR-1": "inverse-snr",
-        "Min-SNR-5": "min-snr-5",
-        "FM-OT": "fm-ot",
-    }
     method = {"DiT-XL": "dit", "SiT-XL": "sit"}[row["model"]]
-    return Slot(method, "xl", "in-val", rules[column], DIFFUSION_TIMESTEPS)
+    return Slot(method, "xl", "in-val", WEIGHTINGS[column], DIFFUSION_TIMESTEPS)
 
 
 def residual_network(row: Described, column: str) -> Slot:
