@@ -175,7 +175,9 @@ def _check(results: tuple[Path, ...], suite: str, table: int | None) -> None:
 @click.argument("second")
 @click.option("--bench", "benchmark", required=True)
 @click.option("--trials", help="K of both, or of each as 20,100; by default all that are stored.")
-@click.option("--rule", help="How trials combine, of both; by default each method's own.")
+@click.option(
+    "--rule", help="How trials combine, of both or of each as fm-ot,mean; by default the method's."
+)
 @click.option("--common", is_flag=True, help="Leave out the images that only one of them has.")
 @click.option("--show", type=click.IntRange(min=0), default=10, show_default=True, help="Images.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap.")
@@ -203,26 +205,36 @@ def compare(
 
     registry, (runs, _) = Registry(ctx.obj or ()), stored(results, suite)
     found = []
-    for name, count in zip((first, second), _trials_of_both(trials), strict=True):
+    counts = map(_count, _of_both("--trials", trials, "20,100"))
+    rules = _of_both("--rule", rule, "fm-ot,mean")
+    for name, count, by in zip((first, second), counts, rules, strict=True):
         method, _, short = name.partition(":")
         variant = registry.method(method).variant_named(short or None).name
-        found.append(stored_classifier(runs, method, variant, benchmark, trials=count, rule=rule))
+        found.append(stored_classifier(runs, method, variant, benchmark, trials=count, rule=by))
     result = paired(*found, common=common, seed=seed)
     label = class_names(registry, benchmark, data_root)
     click.echo(describe(result, show=show, seed=seed, label=label), nl=False)
 
 
-def _trials_of_both(text: str | None) -> tuple[int | None, int | None]:
-    """One number for both, or two with a comma between."""
+def _of_both(option: str, text: str | None, example: str) -> tuple[str | None, str | None]:
+    """One value for both, or two with a comma between."""
     if text is None:
         return None, None
-    parts = text.split(",")
-    if len(parts) > 2 or not all(part.isdigit() and int(part) for part in parts):
+    first, comma, second = text.partition(",")
+    if not first or bool(comma) != bool(second) or "," in second:
         raise GcbenchError(
-            f"--trials {text}: expected a number, or two with a comma between",
-            hint="for example --trials 20,100",
+            f"{option} {text}: expected one value, or two with a comma between",
+            hint=f"for example {option} {example}",
         )
-    return int(parts[0]), int(parts[-1])
+    return first, second or first
+
+
+def _count(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not text.isdigit() or not int(text):
+        raise GcbenchError(f"--trials {text}: expected a number", hint="for example --trials 20")
+    return int(text)
 
 
 @click.command()

@@ -160,10 +160,30 @@ def test_the_command_compares_committed_runs_and_names_classes(gcbench):
     assert re.search(r"and \d+ more \(--show\)", result.output)
 
 
-def test_numbers_of_trials_are_one_or_two(gcbench):
-    result = gcbench("compare", "randar", "randar", "--bench", "mini-s", "--trials", "20,5,1")
+def test_one_run_is_compared_with_itself_by_another_rule(gcbench):
+    result = gcbench(
+        *("compare", "sit", "sit", "--bench", "mini-c-gauss", "--rule", "fm-ot,mean"),
+        *("--results", ROOT / "results" / "mini"),
+    )
+    assert result.exit_code == 0, result.output
+    assert re.search(r"^A +sit \(mini\), fm-ot@20: 0", result.output, re.MULTILINE)
+    assert re.search(r"^B +sit \(mini\), mean@20: 0", result.output, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "complaint"),
+    [
+        ("--trials", "20,5,1", "expected one value, or two with a comma between"),
+        ("--trials", "20,", "expected one value, or two with a comma between"),
+        ("--trials", "20,0", "--trials 0: expected a number"),
+        ("--trials", "all", "--trials all: expected a number"),
+        ("--rule", ",mean", "expected one value, or two with a comma between"),
+    ],
+)
+def test_values_of_both_are_one_or_two(gcbench, option, value, complaint):
+    result = gcbench("compare", "randar", "randar", "--bench", "mini-s", option, value)
     assert result.exit_code == 2
-    assert "expected a number, or two with a comma between" in result.stderr
+    assert complaint in result.stderr
 
 
 def shown(section: str) -> list[list[str]]:
