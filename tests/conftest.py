@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from checkout import PLUGINS, ROOT
 from click.testing import CliRunner, Result
 from hypothesis import settings
 
@@ -24,9 +25,6 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 # A property must not fail because the machine is busy.
 settings.register_profile("gcbench", deadline=None)
 settings.load_profile("gcbench")
-
-ROOT = Path(__file__).resolve().parents[1]
-PLUGINS = Path(__file__).parent / "plugins"
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from pathlib import Path
 import pandas  # noqa: F401  (imported once here, and not by every attempt)
 import pyarrow.parquet  # noqa: F401
 import torch  # noqa: F401
+from checkout import PLUGINS
 
-from conftest import PLUGINS
 from gcbench.engine.run import execute
 from gcbench.method import Runtime
 from gcbench.plan import plan

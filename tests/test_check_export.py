@@ -2,11 +2,11 @@
 
 import pandas as pd
 import pytest
+from checkout import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from stored_runs import hits, record
 
-from conftest import ROOT
 from gcbench.errors import GcbenchError
 from gcbench.report.check import Checked, check, summary
 from gcbench.report.export import COLUMNS, all_cells, write_cells

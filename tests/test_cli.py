@@ -4,8 +4,8 @@ import json
 import re
 
 import pytest
+from checkout import ROOT
 
-from conftest import ROOT
 from gcbench.store import Store
 
 RUN = ("run", "--method", "grey-level", "--bench", "greys")

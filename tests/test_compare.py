@@ -4,11 +4,11 @@ import re
 
 import numpy as np
 import pytest
+from checkout import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from stored_runs import hits, record
 
-from conftest import ROOT
 from gcbench.errors import GcbenchError
 from gcbench.report.compare import Paired, describe, paired, stored_classifier
 from gcbench.stats import images_to_resolve, margin

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from checkout import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from conftest import ROOT
 from gcbench.confidence import fit_temperature, negative_log_likelihood, reliability
 from gcbench.engine.run import execute
 from gcbench.errors import GcbenchError

@@ -1,9 +1,9 @@
 """Figure 6: every point is a stored run's accuracy at what the run says it cost."""
 
 import pytest
+from checkout import ROOT
 from stored_runs import hits, record
 
-from conftest import ROOT
 from gcbench.errors import GcbenchError
 from gcbench.report.cost import accuracy_cost
 from gcbench.report.figures import BENCHMARKS

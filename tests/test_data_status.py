@@ -3,9 +3,9 @@
 import shutil
 
 import pytest
+from checkout import ROOT
 from trees import write_camelyon17, write_classes
 
-from conftest import ROOT
 from gcbench._plugins.benchmarks import imagenet
 from gcbench._plugins.benchmarks._imagenet_files import class_list
 from gcbench.data_status import data_status

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from checkout import ROOT
 
-from conftest import ROOT
 from gcbench.engine import run as engine
 from gcbench.engine.interrupt import Interrupted, stop_on_signals
 from gcbench.engine.locks import exclusive

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from checkout import PLUGINS, ROOT
 
-from conftest import PLUGINS, ROOT
 from gcbench.engine.grid import full_grid
 from gcbench.engine.run import execute
 from gcbench.errors import GcbenchError

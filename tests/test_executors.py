@@ -4,8 +4,8 @@ import sys
 from dataclasses import replace
 
 import pytest
+from checkout import ROOT
 
-from conftest import ROOT
 from gcbench.engine.devices import Place, places, usable_cores
 from gcbench.engine.run import execute
 from gcbench.errors import GcbenchError

@@ -3,8 +3,8 @@
 import shutil
 
 import pytest
+from checkout import ROOT
 
-from conftest import ROOT
 from gcbench.errors import GcbenchError
 from gcbench.report.drawings import NUMBERED
 from gcbench.report.figures import BENCHMARKS, save

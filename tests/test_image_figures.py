@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from checkout import ROOT
 
-from conftest import ROOT
 from gcbench.analysis import Analyses
 from gcbench.engine.run import execute
 from gcbench.errors import GcbenchError

@@ -5,8 +5,7 @@ import subprocess
 import sys
 
 import pytest
-
-from conftest import PLUGINS, ROOT
+from checkout import PLUGINS, ROOT
 
 # Each module may import only from lower ranks (or its own package): the one-way data flow.
 RANKS = {

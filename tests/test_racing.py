@@ -4,8 +4,8 @@ import re
 
 import numpy as np
 import pytest
+from checkout import ROOT
 
-from conftest import ROOT
 from gcbench.engine.run import execute
 from gcbench.store import Run, Store
 from gcbench.strategy import strategy_named

@@ -9,10 +9,10 @@ from urllib.parse import unquote, urldefrag
 
 import numpy as np
 import pytest
+from checkout import ROOT
 from chromium import ABSENT, PROGRAM, Chromium
 from stored_runs import hits, record
 
-from conftest import ROOT
 from gcbench.analysis import Analyses
 from gcbench.engine.run import execute
 from gcbench.errors import GcbenchError

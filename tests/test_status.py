@@ -3,9 +3,9 @@
 import json
 
 import pytest
+from checkout import ROOT
 from stored_runs import hits, record
 
-from conftest import ROOT
 from gcbench.engine.locks import exclusive, held
 from gcbench.report.layouts import LAYOUTS
 from gcbench.status import CellState, TableState, as_json, as_text, fill_commands, table_states

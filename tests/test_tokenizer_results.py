@@ -3,8 +3,8 @@
 import re
 
 import pytest
+from checkout import ROOT
 
-from conftest import ROOT
 from gcbench.features import MiniReference
 from gcbench.report.layouts import suite_of
 from gcbench.store import Store

@@ -1,9 +1,9 @@
 """Table 3, its figure and Table 4: what stands in their cells, and where it comes from."""
 
 import pytest
+from checkout import ROOT
 from stored_runs import cell, general, hits, notes, record
 
-from conftest import ROOT
 from gcbench.errors import GcbenchError
 from gcbench.report.figures import save
 from gcbench.report.layouts import LAYOUTS, SUITES

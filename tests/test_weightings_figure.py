@@ -1,8 +1,8 @@
 """The figure of loss weightings: all from one run each, and only of whole ones."""
 
 import pytest
+from checkout import ROOT
 
-from conftest import ROOT
 from gcbench.errors import GcbenchError
 from gcbench.report.figures import BENCHMARKS
 from gcbench.report.slots import WEIGHTINGS

@@ -7,8 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-
-from conftest import ROOT
+from checkout import ROOT
 
 
 @pytest.fixture(scope="module")

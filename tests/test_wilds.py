@@ -5,9 +5,9 @@ import shutil
 
 import numpy as np
 import pytest
+from checkout import ROOT
 from trees import pack, png, write, write_camelyon17, write_celeba, write_fmow
 
-from conftest import ROOT
 from gcbench.bench import Benchmark, LabelSpace, Metric, Sample
 from gcbench.engine.summary import metrics
 from gcbench.errors import GcbenchError

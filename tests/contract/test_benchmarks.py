@@ -1,12 +1,11 @@
 """What every benchmark must hold: parametrised over all that are found."""
 
-from pathlib import Path
-
 import pytest
+from checkout import PLUGINS
 
 from gcbench.registry import Registry
 
-REGISTRY = Registry([Path(__file__).parents[1] / "plugins"])
+REGISTRY = Registry([PLUGINS])
 EMBEDDED = [
     name
     for f in REGISTRY.families

@@ -6,11 +6,11 @@ Each is run on a few images of every benchmark of its label space.
 import re
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from checkout import PLUGINS
 
 from gcbench.engine.grid import encode_images, full_grid, load_images, score_images
 from gcbench.errors import GcbenchError
@@ -18,7 +18,7 @@ from gcbench.method import AutoregressiveMethod, GenerativeMethod, Method, Runti
 from gcbench.registry import Registry
 from gcbench.scores import RULES
 
-REGISTRY = Registry([Path(__file__).parents[1] / "plugins"])
+REGISTRY = Registry([PLUGINS])
 CASES = [
     pytest.param(cls, variant, id=f"{name}-{variant.name}")
     for name, cls in sorted(REGISTRY.methods.items())
