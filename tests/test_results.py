@@ -3,10 +3,11 @@
 import re
 
 import pytest
+from checkout import ROOT
 
-from conftest import ROOT
 from gcbench.analysis import Analyses
 from gcbench.report.committed import regenerate
+from gcbench.report.slots import WEIGHTINGS
 from gcbench.store import Store
 from tools.pages import pages, with_tables
 
@@ -62,40 +63,92 @@ def test_every_diffusion_classifier_is_measured_in_full(method, benchmark):
     check_measured_in_full(method, "mini", 100, benchmark)
 
 
+@pytest.mark.parametrize(
+    "protocol", ["independent", "independent, 50 timesteps", "independent, 100 timesteps"]
+)
+def test_timesteps_are_measured_against_noises(protocol):
+    check_measured_in_full("dit", "mini", 200, "mini-val", protocol)
+
+
+def test_randar_is_measured_at_the_smallest_cost_of_table_7():
+    check_measured_in_full("randar", "mini", 4, "mini-val")
+
+
 @pytest.mark.parametrize("benchmark", ["mini-c-gauss", "mini-c-jpeg"])
-@pytest.mark.parametrize("method", ["dit", "sit", "sit-repa"])
+@pytest.mark.parametrize("method", ["dit", "sit", "sit-repa", "sit-irepa", "sit-reg"])
 def test_diffusion_classifiers_are_measured_on_corruptions_by_the_coarser_grid(method, benchmark):
     check_measured_in_full(method, "mini", 20, benchmark)
 
 
-def check_measured_in_full(method, variant, trials, benchmark):
-    found = [
+def measured(method, variant, trials, benchmark, protocol="independent"):
+    """The one run of all images."""
+    (run,) = (
         run
         for run in RUNS
         if (run.spec["method"], run.spec["variant"]) == (method, variant)
         and run.spec["benchmark"] == benchmark
         and (run.spec["subset"], run.spec["trials"]) == ("full", trials)
-    ]
-    (run,) = found
+        and run.spec["protocol"] == protocol
+    )
+    return run
+
+
+def check_measured_in_full(*described):
+    run = measured(*described)
     assert run.summary is not None
     assert run.summary["coverage"]["failures"] == {}
     assert run.summary["coverage"]["scored"] == len(run.spec["sample_ids"])
 
 
+def test_first_round_of_noises_is_the_run_of_one_noise():
+    once = measured("dit", "mini", 100, "mini-val")
+    twice = measured("dit", "mini", 200, "mini-val", "independent, 100 timesteps")
+    for rule in WEIGHTINGS.values():
+        at = f"{rule}@100"
+        assert once.summary["accuracy"][at] == twice.summary["accuracy"][at]
+
+
 def test_page_tells_what_the_published_time_costs_sit():
-    told = {
-        run.spec["protocol"]: run.predictions().set_index("sample_id")
-        for run in RUNS
-        if (run.spec["method"], run.spec["benchmark"]) == ("sit", "mini-val")
-    }
-    published = told["published"]
-    true = told["independent"].loc[published.index]
+    runs = (measured("sit", "mini", 100, "mini-val", p) for p in ("independent", "published"))
+    true, published = (run.predictions().set_index("sample_id") for run in runs)
     right = [(frame["mean@100"] == frame["label"]) for frame in (true, published)]
     page = (ROOT / "docs" / "diffusion.md").read_text()
     for what, found in zip(("the true one", "0, as published"), right, strict=True):
         assert f"| {what} | {found.mean():.3f} |" in page
     only = [int((a & ~b).sum()) for a, b in (right, right[::-1])]
     assert f"{only[0]} images are right with the true time alone, {only[1]} with" in page
+
+
+def test_page_tells_what_weightings_do_under_noise():
+    page = (ROOT / "docs" / "diffusion.md").read_text()
+    told = re.findall(r"<!-- gauss (\S+) (\S+) -->(0\.\d{3})", page)
+    assert {(method, rule) for method, rule, _ in told} == {
+        (method, rule) for method in ("sit", "dit") for rule in ("mean", "fm-ot")
+    }
+    for method, rule, number in told:
+        assert f"{share(measured(method, 'mini', 20, 'mini-c-gauss'), rule, 20):.3f}" == number
+
+
+@pytest.mark.parametrize("method", ["dit", "sit", "sit-repa", "sit-irepa", "sit-reg"])
+@pytest.mark.parametrize(
+    ("benchmark", "trials", "best"), [("mini-val", 100, "mean"), ("mini-c-gauss", 20, "fm-ot")]
+)
+def test_best_weighting_is_the_one_that_the_page_names(method, benchmark, trials, best):
+    run = measured(method, "mini", trials, benchmark)
+    by_rule = {rule: share(run, rule, trials) for rule in WEIGHTINGS.values()}
+    assert max(by_rule, key=by_rule.__getitem__) == best
+
+
+@pytest.mark.parametrize("method", ["dit", "sit", "sit-repa", "sit-irepa", "sit-reg"])
+def test_lowest_weightings_on_hard_images_are_those_that_the_page_names(method):
+    run = measured(method, "mini", 100, "mini-a")
+    by_rule = {rule: share(run, rule, 100) for rule in WEIGHTINGS.values()}
+    assert set(sorted(by_rule, key=by_rule.__getitem__)[:2]) == {"fm-ot", "inverse-snr"}
+
+
+def share(run, rule, trials):
+    hits = run.summary["accuracy"][f"{rule}@{trials}"]
+    return hits["correct"] / hits["total"]
 
 
 @pytest.mark.parametrize(
