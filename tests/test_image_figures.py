@@ -78,9 +78,11 @@ def test_orders_need_scores_of_single_orders(draw):
 def test_errors_are_images_that_one_method_alone_gets_right(draw, analyses, registry, analysed):
     figure = draw("errors", analyses=analyses if analysed else [])
     known, labels = pixels(registry), registry.benchmark("mini-val").label_space.labels
-    wanted = ("randar", "mini", "mini-val")
+    wanted = ("randar", "mini", "mini-val", 20)
     (run,) = (
-        r for r in RUNS if tuple(r.spec[k] for k in ("method", "variant", "benchmark")) == wanted
+        r
+        for r in RUNS
+        if tuple(r.spec[k] for k in ("method", "variant", "benchmark", "trials")) == wanted
     )
     randar = run.predictions().set_index("sample_id")["mean@20"]
     maps = rival_maps(analyses[0])

@@ -178,8 +178,8 @@ def test_only_the_ratio_of_sizes_matters_to_equal_trials(values, alive, pooled, 
     other = survivors(
         values, alive, sizes=np.full(20, unit), spread=Spread(pooled / unit**2), spend=spend
     )
-    # A chance at the very limit may fall to either side.
-    assert (one != other).sum() <= 1
+    # As many, not the same ones, as above; a chance at the very limit may fall to either side.
+    assert (np.abs(one.sum(axis=1) - other.sum(axis=1)) <= 1).all()
 
 
 def test_disagreements_stay_below_delta_with_trials_of_different_sizes():
