@@ -9,7 +9,7 @@ demo: install
 	$(BIN)/gcbench run --method randar,randar-raster --bench mini-val --limit-per-class 15 --results results/demo
 	$(BIN)/gcbench report --table 1 --suite mini --results results/demo
 
-# Two processes of one thread each on two cores take half the time of one process of two.
+# A process of one thread per core: much that tests do is done by one thread anyway.
 test: install
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 

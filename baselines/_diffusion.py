@@ -81,7 +81,7 @@ class LatentDiffusion(GenerativeMethod):
     # The published script's.
     default_trials = 100
     max_trials: ClassVar[int | None] = None
-    # That the network takes beside those of the latent.
+    # What the network reads beside the tokens of the latent.
     further_tokens: ClassVar[int] = 0
     autoencoder: VAE
     model: DiT

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 # Between the markers of neighbours, that bars stay apart; one weighting takes 1.
 APART = 0.09
+LEGEND_COLUMNS = 5
 
 
 def accuracy_by_weighting(runs: Sequence[Run], suite: str) -> Figure:
@@ -82,7 +83,7 @@ def accuracy_by_weighting(runs: Sequence[Run], suite: str) -> Figure:
     figure.legend(
         handles=list(shown.values()),
         loc="outside upper center",
-        ncols=len(found),
+        ncols=min(LEGEND_COLUMNS, len(found)),
         frameon=False,
         fontsize=8,
     )
