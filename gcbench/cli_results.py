@@ -220,13 +220,13 @@ def _of_both(option: str, text: str | None, example: str) -> tuple[str | None, s
     """One value for both, or two with a comma between."""
     if text is None:
         return None, None
-    first, comma, second = text.partition(",")
-    if not first or bool(comma) != bool(second) or "," in second:
+    parts = text.split(",")
+    if len(parts) > 2 or not all(parts):
         raise GcbenchError(
             f"{option} {text}: expected one value, or two with a comma between",
             hint=f"for example {option} {example}",
         )
-    return first, second or first
+    return parts[0], parts[-1]
 
 
 def _count(text: str | None) -> int | None:

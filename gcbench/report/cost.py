@@ -8,7 +8,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from gcbench.errors import GcbenchError
-from gcbench.report.figures import BENCHMARKS, keep_layout
+from gcbench.report.figures import BENCHMARKS, keep_layout, say_not_measured
 from gcbench.report.layouts import suite_of
 from gcbench.report.series import (
     Series,
@@ -65,7 +65,7 @@ def accuracy_cost(runs: Sequence[Run], suite: str) -> Figure:
             panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         row[0].set_title(f"{benchmark}: {role}", loc="left", fontsize=8.5)
         if not any(benchmark in series.curves for series in found):
-            row[0].text(0.5, 0.5, "not measured", transform=row[0].transAxes, ha="center")
+            say_not_measured(row[0])
     _label_decades(panels[-1][0])
     panels[-1][0].set_xlabel("seconds per image", fontsize=9)
     panels[-1][1].set_xlabel("FLOPs per image: evaluations x FLOPs of one", fontsize=9)

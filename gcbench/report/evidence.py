@@ -141,17 +141,8 @@ class Evidence:
 
     @property
     def preference(self) -> tuple[Any, ...]:
-        """Sorts the evidence for one cell, best first: whole, large, exact, then by seed."""
-        spec = self.run.spec
-        return (
-            self.status != "full",
-            -self.count,
-            spec["precision"] != "fp32",
-            _protocol_name(spec) != "independent",
-            spec["seed"],
-            -spec["trials"],
-            self.run.name,
-        )
+        """Sorts the evidence for one cell, best first: whole, large, then as its runs."""
+        return (self.status != "full", -self.count, *preference(self.run))
 
     def comparable(self, other: Evidence) -> bool:
         """Whether both cells are about the same images of the same benchmark."""
@@ -285,6 +276,19 @@ def command_of(run: Run) -> str:
     }
     given = (f" --{k} {value}" for k, (value, default) in options.items() if value != default)
     return run_command(slot) + "".join(given)
+
+
+def preference(run: Run) -> tuple[Any, ...]:
+    """Sorts runs of the same images, best first: exact, of the default protocol, then by seed."""
+    spec = run.spec
+    return (
+        spec["precision"] != "fp32",
+        _protocol_name(spec) != "independent",
+        spec["seed"],
+        _repeated_timesteps(spec) is not None,
+        -spec["trials"],
+        run.name,
+    )
 
 
 def _protocol_name(spec: Mapping[str, Any]) -> str:

@@ -15,7 +15,8 @@ from gcbench.confidence import (
     reliability,
 )
 from gcbench.errors import GcbenchError
-from gcbench.report.figures import keep_layout
+from gcbench.report.evidence import preference
+from gcbench.report.figures import error_bars, keep_layout
 from gcbench.report.layouts import suite_of
 from gcbench.scores import log_posterior
 from gcbench.stats import wilson_interval
@@ -156,31 +157,17 @@ def reliability_curves(runs: Sequence[Run], suite: str) -> Figure:
 
 
 def _one_per_method(runs: Sequence[Run]) -> list[Run]:
-    """Of every method and variant the run with the most images, of the default protocol, seed 0
-    and fp32 before others, then the one with the most trials.
-    """
+    """Of every method and variant the run with the most images, then the one that tables prefer."""
     best: dict[tuple[str, str], Run] = {}
-    for run in sorted(runs, key=_preference):
+    for run in sorted(runs, key=lambda r: (-len(r.spec["sample_ids"]), *preference(r))):
         best.setdefault((run.spec["method"], run.spec["variant"]), run)
     return [best[key] for key in sorted(best)]
-
-
-def _preference(run: Run) -> tuple[object, ...]:
-    spec = run.spec
-    return (
-        -len(spec["sample_ids"]),
-        spec["protocol"] != "independent",
-        spec["precision"] != "fp32",
-        spec["seed"],
-        -spec["trials"],
-    )
 
 
 def _draw(panel: Axes, curve: Reliability, colour: object) -> None:
     filled = curve.counts > 0
     right = curve.correct[filled] / curve.counts[filled]
     pairs = zip(curve.correct[filled].tolist(), curve.counts[filled].tolist(), strict=True)
-    low, high = np.array([wilson_interval(c, n) for c, n in pairs]).T
     width = 1 / len(curve.counts)
     share = curve.counts / curve.counts.sum()
     panel.bar(curve.edges[:-1], share, width, align="edge", color="0.85", linewidth=0)
@@ -188,7 +175,7 @@ def _draw(panel: Axes, curve: Reliability, colour: object) -> None:
     panel.errorbar(
         curve.confidence[filled],
         right,
-        yerr=np.abs(np.array([right - low, high - right])),
+        yerr=error_bars(right, [wilson_interval(c, n) for c, n in pairs]),
         fmt="o",
         color=colour,
         markersize=3,

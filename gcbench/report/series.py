@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gcbench.report.evidence import Measurements
-from gcbench.report.figures import BENCHMARKS
+from gcbench.report.figures import BENCHMARKS, error_bars
 from gcbench.report.layouts import Suite, suite_of
 from gcbench.report.slots import Slot
 from gcbench.report.wanted import instance, lacking, wanted
@@ -179,10 +179,8 @@ def draw_curve(panel: Axes, curve: Curve, axis: str, style: Style, filled: bool)
         return
     x = [getattr(point, axis) for point in points]
     y = np.array([point.accuracy for point in points])
-    low, high = np.array([point.interval for point in points]).T
     panel.plot(x, y, "-", color=colour, linewidth=0.8, alpha=0.6)
-    # Bounds are the accuracy itself at 0 and 100 %; rounding must not make a bar negative.
-    bars = np.maximum(0, [y - low, high - y])
+    bars = error_bars(y, [point.interval for point in points])
     panel.errorbar(x, y, bars, fmt="none", ecolor=colour, elinewidth=0.8, alpha=0.6)
     for size, part in ((2.5, False), (5.0, True)):
         chosen = [(a, b) for a, b, point in zip(x, y, points, strict=True) if point.whole == part]

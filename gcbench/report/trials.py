@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gcbench.errors import GcbenchError
-from gcbench.report.figures import BENCHMARKS, keep_layout
+from gcbench.report.figures import benchmark_panels, keep_layout, say_not_measured
 from gcbench.report.layouts import suite_of
 from gcbench.report.series import draw_curve, draw_legend, measured_series, styles_of
 from gcbench.store import Run
@@ -28,10 +28,6 @@ def accuracy_by_trials(runs: Sequence[Run], suite: str) -> Figure:
     Raises:
         GcbenchError: no finished run of the suite is about a generative classifier.
     """
-    import seaborn as sns
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import PercentFormatter
-
     chosen = suite_of(suite)
     found = [s for s in measured_series(runs, suite) if s.family not in WITHOUT_TRIALS]
     if not found:
@@ -39,26 +35,20 @@ def accuracy_by_trials(runs: Sequence[Run], suite: str) -> Figure:
             f"no finished run of the suite {suite!r} is about a generative classifier",
             hint=f"gcbench run --method randar,randar-raster --bench suite:{suite}",
         )
-    with sns.axes_style("whitegrid"), sns.plotting_context("paper"):
-        figure = Figure(figsize=(7.2, 5.6), layout="constrained")
-        panels = figure.subplots(2, 3, sharex=True)
+    figure, panels = benchmark_panels(chosen, 5.6)
     styles = styles_of(found)
-    for panel, (name, role) in zip(panels.flat, BENCHMARKS.items(), strict=True):
-        benchmark = chosen.name(name)
+    for benchmark, panel in panels.items():
         here = [series for series in found if benchmark in series.curves]
         for series in here:
             draw_curve(panel, series.curves[benchmark], "trials", styles[series.label], True)
-        panel.set_title(f"{benchmark}: {role}", fontsize=9)
         panel.set_xscale("log")
-        panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         if not here:
-            panel.text(0.5, 0.5, "not measured", transform=panel.transAxes, ha="center")
+            say_not_measured(panel)
     most = max(p.trials for s in found for c in s.curves.values() for p in c.points)
     ticks = [k for k in TICKS if k <= most]
-    for panel in panels[-1]:
+    for panel in panels.values():
         panel.set_xticks(ticks, [str(k) for k in ticks])
         panel.minorticks_off()
     figure.supxlabel("trials per image: token orders, timesteps or noise draws", fontsize=9)
-    figure.supylabel("top-1 accuracy", fontsize=9)
     draw_legend(figure, found, styles)
     return keep_layout(figure)

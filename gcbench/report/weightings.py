@@ -10,7 +10,7 @@ import numpy as np
 
 from gcbench.errors import GcbenchError
 from gcbench.report.evidence import Evidence, Measurements
-from gcbench.report.figures import BENCHMARKS, keep_layout
+from gcbench.report.figures import benchmark_panels, error_bars, keep_layout, say_not_measured
 from gcbench.report.layouts import suite_of
 from gcbench.report.series import MARKERS, classifiers, family_of
 from gcbench.report.slots import WEIGHTINGS, Slot
@@ -34,10 +34,8 @@ def accuracy_by_weighting(runs: Sequence[Run], suite: str) -> Figure:
         GcbenchError: no finished run of the suite is about a diffusion classifier.
     """
     import seaborn as sns
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import PercentFormatter
 
-    measurements = Measurements(runs)
+    chosen, measurements = suite_of(suite), Measurements(runs)
     found = {
         label: measured
         for label, slots in classifiers(suite).items()
@@ -49,37 +47,30 @@ def accuracy_by_weighting(runs: Sequence[Run], suite: str) -> Figure:
             f"no finished run of the suite {suite!r} is about a diffusion classifier",
             hint=f"gcbench run --method dit --bench suite:{suite}",
         )
-    with sns.axes_style("whitegrid"), sns.plotting_context("paper"):
-        figure = Figure(figsize=(7.2, 5.2), layout="constrained")
-        panels = figure.subplots(2, 3, sharex=True)
+    figure, panels = benchmark_panels(chosen, 5.2)
     colours = sns.color_palette("colorblind", len(found))
     places = np.arange(len(WEIGHTINGS))
     shown: dict[str, ErrorbarContainer] = {}
     for i, (label, measured) in enumerate(found.items()):
         moved = places + APART * (i - (len(found) - 1) / 2)
-        for panel, cells in zip(panels.flat, measured, strict=True):
+        for panel, cells in zip(panels.values(), measured, strict=True):
             if not cells:
                 continue
             y = np.array([cell.accuracy for cell in cells])
-            low, high = np.array([cell.interval for cell in cells]).T
             shown[label] = panel.errorbar(
                 moved,
                 y,
-                np.maximum(0, [y - low, high - y]),
+                error_bars(y, [cell.interval for cell in cells]),
                 fmt=MARKERS[i % len(MARKERS)],
                 color=colours[i],
                 elinewidth=0.8,
                 markersize=4,
                 label=label,
             )
-    chosen = suite_of(suite)
-    for panel, (name, role) in zip(panels.flat, BENCHMARKS.items(), strict=True):
-        panel.set_title(f"{chosen.name(name)}: {role}", fontsize=9)
-        panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    for panel in panels.values():
         panel.set_xticks(places, WEIGHTINGS, rotation=35, ha="right")
         if not panel.containers:
-            panel.text(0.5, 0.5, "not measured", transform=panel.transAxes, ha="center")
-    figure.supylabel("top-1 accuracy", fontsize=9)
+            say_not_measured(panel)
     figure.legend(
         handles=list(shown.values()),
         loc="outside upper center",
