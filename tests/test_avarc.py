@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 from importlib import import_module
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from checkout import GOLDEN
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -24,7 +24,7 @@ from gcbench.stages import Stage, parse_stages
 from gcbench.strategy import Strategy
 from gcbench.training.data import as_rgb, centre_view
 
-FIXTURE = Path(__file__).resolve().parents[2] / "shared" / "golden" / "avarc"
+FIXTURE = GOLDEN / "avarc"
 
 SIDES = (1, 2, 4)
 CODES = 12

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from checkout import ROOT
+from committed_runs import RUNS, measured
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -13,7 +13,6 @@ from gcbench.errors import GcbenchError
 from gcbench.report.figures import save
 from gcbench.report.reliability import calibration_table, log_posteriors, reliability_curves
 from gcbench.scores import log_posterior
-from gcbench.store import Store
 from gcbench.strategy import strategy_named
 
 SCORES = arrays(np.float64, (12, 4), elements=st.floats(-50, 50))
@@ -122,18 +121,23 @@ def test_race_has_no_posterior(plan_toy):
 
 
 def test_reliability_figure_has_a_panel_per_classifier_and_no_empty_one():
-    runs = Store(ROOT / "results" / "mini").runs()
-    shown = [panel for panel in reliability_curves(runs, "mini").axes if panel.get_visible()]
+    shown = [panel for panel in reliability_curves(RUNS, "mini").axes if panel.get_visible()]
     kinds = {
-        (r.spec["method"], r.spec["variant"]) for r in runs if r.spec["benchmark"] == "mini-val"
+        (r.spec["method"], r.spec["variant"]) for r in RUNS if r.spec["benchmark"] == "mini-val"
     }
     assert len(shown) == len(kinds)
     assert all(panel.get_title() for panel in shown)
 
 
+def test_reliability_figure_shows_the_run_of_a_method_that_tables_prefer():
+    titles = [panel.get_title() for panel in reliability_curves(RUNS, "mini").axes]
+    for method, trials in (("sit", 100), ("dit", 200), ("randar", 20)):
+        error = reliability(*log_posteriors(measured(method, "mini", trials, "mini-val"))).error
+        assert f"{method}, K = {trials}\nECE {error:.3f}" in titles
+
+
 def test_reliability_figure_is_the_same_each_time(tmp_path):
-    runs = Store(ROOT / "results" / "mini").runs()
-    written = [save(reliability_curves(runs, "mini"), tmp_path / name) for name in "ab"]
+    written = [save(reliability_curves(RUNS, "mini"), tmp_path / name) for name in "ab"]
     assert [f.read_bytes() for f in written[0]] == [f.read_bytes() for f in written[1]]
     with pytest.raises(GcbenchError, match="no finished run on mini-val"):
         reliability_curves([], "mini")

@@ -2,6 +2,7 @@
 
 import pytest
 from checkout import ROOT
+from committed_runs import RUNS
 from stored_runs import hits, record
 
 from gcbench.errors import GcbenchError
@@ -11,7 +12,6 @@ from gcbench.report.series import FAMILIES, Series, measured_series
 from gcbench.report.wanted import instance
 from gcbench.store import Run, Store
 
-RUNS = Store(ROOT / "results" / "mini").runs()
 SERIES = measured_series(RUNS, "mini")
 
 

@@ -4,15 +4,13 @@ import shutil
 
 import pytest
 from checkout import ROOT
+from committed_runs import RUNS
 
 from gcbench.errors import GcbenchError
 from gcbench.report.drawings import NUMBERED
 from gcbench.report.figures import BENCHMARKS, save
 from gcbench.report.series import measured_series
 from gcbench.report.trials import accuracy_by_trials
-from gcbench.store import Store
-
-RUNS = Store(ROOT / "results" / "mini").runs()
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from checkout import ROOT
+from committed_runs import RUNS, measured
 
 from gcbench.analysis import Analyses
 from gcbench.engine.run import execute
@@ -15,9 +15,6 @@ from gcbench.plan import plan
 from gcbench.report.figures import save
 from gcbench.report.image_figures import IMAGE_FIGURES
 from gcbench.report.maps import maps_of, rival_maps
-from gcbench.store import Store
-
-RUNS = Store(ROOT / "results" / "mini").runs()
 
 
 @pytest.fixture(scope="module")
@@ -78,13 +75,8 @@ def test_orders_need_scores_of_single_orders(draw):
 def test_errors_are_images_that_one_method_alone_gets_right(draw, analyses, registry, analysed):
     figure = draw("errors", analyses=analyses if analysed else [])
     known, labels = pixels(registry), registry.benchmark("mini-val").label_space.labels
-    wanted = ("randar", "mini", "mini-val", 20)
-    (run,) = (
-        r
-        for r in RUNS
-        if tuple(r.spec[k] for k in ("method", "variant", "benchmark", "trials")) == wanted
-    )
-    randar = run.predictions().set_index("sample_id")["mean@20"]
+    randar = measured("randar", "mini", 20, "mini-val").predictions()
+    answered = randar.set_index("sample_id")["mean@20"]
     maps = rival_maps(analyses[0])
     images = mapped = maps_shown = 0
     for part in figure.subfigs:
@@ -99,7 +91,7 @@ def test_errors_are_images_that_one_method_alone_gets_right(draw, analyses, regi
             (id,) = (i for i, p in known.items() if np.array_equal(p, found[0].get_array()))
             answers = dict(line.split(": ") for line in panel.get_xlabel().split("\n"))
             assert answers[right] == panel.get_title() != answers[wrong]
-            assert answers["randar"] == labels[randar[id]]
+            assert answers["randar"] == labels[answered[id]]
             mapped += analysed and id in maps
     assert images > 0
     assert maps_shown == 2 * mapped

@@ -1,10 +1,10 @@
 """Accuracies, hand-computed and against the official WILDS evaluation."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
+from checkout import GOLDEN
 
 from gcbench.errors import GcbenchError
 from gcbench.metrics import (
@@ -19,7 +19,7 @@ from gcbench.metrics import (
 
 LABELS = np.array([0, 0, 0, 0, 1, 1])
 PREDICTIONS = np.array([0, 0, 0, 1, 1, 0])
-WILDS = Path(__file__).parents[2] / "shared" / "golden" / "wilds_metrics"
+WILDS = GOLDEN / "wilds_metrics"
 
 
 def test_accuracy_counts_images_and_balanced_accuracy_counts_classes() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from checkout import ROOT
 from PIL import Image
 
 from gcbench._plugins.benchmarks import _fashion_mnist as fetch
@@ -29,7 +30,6 @@ from tools.mini_suite.icons import (
 )
 from tools.mini_suite.packages import Pin, read_pins, unpack
 
-ROOT = Path(__file__).resolve().parents[1]
 TOOL = ROOT / "tools" / "mini_suite"
 SETS = ["mini-val", "mini-r", "mini-s", "mini-a", "mini-c-gauss", "mini-c-jpeg"]
 ICON_SETS = ["mini-r", "mini-s"]

@@ -6,14 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from checkout import GOLDEN
 from safetensors.torch import save_file
 
 from gcbench.errors import GcbenchError
 from gcbench.nets.randar import RandAR
 from gcbench.parity import CHECKS, run_parity
 from gcbench.parity.fixture import absolute, identical, relative
-
-GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden"
 
 
 def write_fixture(folder: Path, config: dict, io: dict, weights: dict | None = None) -> Path:

@@ -4,6 +4,7 @@ import re
 
 import pytest
 from checkout import ROOT
+from committed_runs import MINI, RUNS, measured, share
 
 from gcbench.analysis import Analyses
 from gcbench.report.committed import regenerate
@@ -11,8 +12,6 @@ from gcbench.report.slots import WEIGHTINGS
 from gcbench.store import Store
 from tools.pages import pages, with_tables
 
-MINI = ROOT / "results" / "mini"
-RUNS = Store(MINI).runs()
 ANALYSES = Analyses(MINI).runs()
 BENCHMARKS = ("mini-val", "mini-r", "mini-s", "mini-a", "mini-c-gauss", "mini-c-jpeg")
 
@@ -80,19 +79,6 @@ def test_diffusion_classifiers_are_measured_on_corruptions_by_the_coarser_grid(m
     check_measured_in_full(method, "mini", 20, benchmark)
 
 
-def measured(method, variant, trials, benchmark, protocol="independent"):
-    """The one run of all images."""
-    (run,) = (
-        run
-        for run in RUNS
-        if (run.spec["method"], run.spec["variant"]) == (method, variant)
-        and run.spec["benchmark"] == benchmark
-        and (run.spec["subset"], run.spec["trials"]) == ("full", trials)
-        and run.spec["protocol"] == protocol
-    )
-    return run
-
-
 def check_measured_in_full(*described):
     run = measured(*described)
     assert run.summary is not None
@@ -144,11 +130,6 @@ def test_lowest_weightings_on_hard_images_are_those_that_the_page_names(method):
     run = measured(method, "mini", 100, "mini-a")
     by_rule = {rule: share(run, rule, 100) for rule in WEIGHTINGS.values()}
     assert set(sorted(by_rule, key=by_rule.__getitem__)[:2]) == {"fm-ot", "inverse-snr"}
-
-
-def share(run, rule, trials):
-    hits = run.summary["accuracy"][f"{rule}@{trials}"]
-    return hits["correct"] / hits["total"]
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,13 @@
 """The figure of loss weightings: all from one run each, and only of whole ones."""
 
 import pytest
-from checkout import ROOT
+from committed_runs import RUNS, measured, share
 
 from gcbench.errors import GcbenchError
 from gcbench.report.figures import BENCHMARKS
 from gcbench.report.slots import WEIGHTINGS
 from gcbench.report.weightings import accuracy_by_weighting
-from gcbench.store import Store
 
-RUNS = Store(ROOT / "results" / "mini").runs()
 LABELS = {
     "DiT": "dit",
     "SiT": "sit",
@@ -22,15 +20,8 @@ LABELS = {
 def stored(method, benchmark):
     """The accuracies by weighting, at the timesteps that the mini suite takes."""
     trials = 20 if "-c-" in benchmark else 100
-    (run,) = (
-        run
-        for run in RUNS
-        if (run.spec["method"], run.spec["variant"]) == (method, "mini")
-        and (run.spec["benchmark"], run.spec["trials"]) == (benchmark, trials)
-        and run.spec["protocol"] == "independent"
-    )
-    hits = (run.summary["accuracy"][f"{rule}@{trials}"] for rule in WEIGHTINGS.values())
-    return [hit["correct"] / hit["total"] for hit in hits]
+    run = measured(method, "mini", trials, benchmark)
+    return [share(run, rule, trials) for rule in WEIGHTINGS.values()]
 
 
 def test_every_diffusion_classifier_is_drawn_by_every_weighting_on_every_benchmark():

@@ -1,15 +1,14 @@
 """LlamaGen's GPT: official sizes, and what a raster likelihood must satisfy."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
+from checkout import MANIFESTS
 from torch import Tensor
 
 from gcbench.nets.llamagen_gpt import LlamaGenGPT
 
-MANIFESTS = Path(__file__).parents[1] / "manifests"
 SIZES = {
     "llamagen_c2i_B_256": {"dim": 768, "n_layer": 12, "n_head": 12},
     "llamagen_c2i_L_256": {"dim": 1024, "n_layer": 24, "n_head": 16},

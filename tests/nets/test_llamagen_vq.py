@@ -1,14 +1,12 @@
 """LlamaGen's tokenizer: official size, quantisation, token grid."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
+from checkout import MANIFESTS
 
 from gcbench.nets.llamagen_vq import VectorQuantizer, VQModel
-
-MANIFESTS = Path(__file__).parents[1] / "manifests"
 
 
 @pytest.fixture(scope="module")

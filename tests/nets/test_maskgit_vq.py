@@ -1,15 +1,13 @@
 """MaskGIT's tokenizer: official size, its published quirks, quantisation."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from checkout import MANIFESTS
 
 from gcbench.nets.maskgit_vq import MaskGITVQ, ResnetBlock, VectorQuantizer
-
-MANIFESTS = Path(__file__).parents[1] / "manifests"
 
 
 @pytest.fixture(scope="module")

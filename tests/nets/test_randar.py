@@ -1,16 +1,15 @@
 """RandAR: official sizes, and what a likelihood over orders must satisfy."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
+from checkout import MANIFESTS
 from torch import Tensor
 
 from gcbench.nets.decoder import materialised_attention, rope_table_2d, rotate, swiglu_width
 from gcbench.nets.randar import RandAR
 
-MANIFESTS = Path(__file__).parents[1] / "manifests"
 SIZES = {
     "randar_l_0.3b_llamagen": {"dim": 1024, "n_layer": 24, "n_head": 16},
     "randar_l_0.3b_maskgit": {"dim": 1024, "n_layer": 24, "n_head": 16, "vocab_size": 1024},

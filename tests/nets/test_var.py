@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from checkout import MANIFESTS
 from torch import Tensor
 
 from gcbench.checkpoint import load_into
 from gcbench.errors import GcbenchError
 from gcbench.nets.var import PATCH_NUMS_256, PATCH_NUMS_512, VAR, scale_ends
 
-MANIFESTS = Path(__file__).parents[1] / "manifests"
 SIZES = {
     "var_d16": {"depth": 16},
     "var_d20": {"depth": 20},

@@ -1,15 +1,14 @@
 """VAR's tokenizer: official size, scale by scale quantisation, the input it gives VAR."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
+from checkout import MANIFESTS
 from torch import Tensor
 
 from gcbench.nets.var_vqvae import VQVAE, smoother_of_scale
 
-MANIFESTS = Path(__file__).parents[1] / "manifests"
 ENDS = [1, 5, 21]
 
 
